@@ -1,0 +1,102 @@
+"""graphc: declared Symbol graphs, compiled to fused C++ and Triton kernels.
+
+`import graphc as mx` offers the names that users of Symbol graphs know. Each is loaded when it is first
+read, so that `import graphc` and the command line's help cost milliseconds.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphc import driver, symbol
+    from graphc import symbol as sym
+    from graphc.diagnostics import GraphcError
+    from graphc.driver import initializer, ndarray, optimizer, random
+    from graphc.driver import initializer as init
+    from graphc.driver import ndarray as nd
+    from graphc.driver.compile import compile, load
+    from graphc.driver.training import training_step
+    from graphc.runtime.context import Context, cpu, current_context, gpu
+    from graphc.symbol import AttrScope, Group, Symbol, Variable, name, var
+
+__version__ = "0.1.0"
+
+# Public name -> the module that it is, or "module:attribute".
+_LAZY: dict[str, str] = {
+    # declaring
+    "symbol": "graphc.symbol",
+    "sym": "graphc.symbol",
+    "Symbol": "graphc.symbol:Symbol",
+    "Variable": "graphc.symbol:Variable",
+    "var": "graphc.symbol:var",
+    "Group": "graphc.symbol:Group",
+    "AttrScope": "graphc.symbol:AttrScope",
+    "name": "graphc.symbol:name",
+    # compiling and executing
+    "driver": "graphc.driver",
+    "compile": "graphc.driver.compile:compile",
+    "load": "graphc.driver.compile:load",
+    "training_step": "graphc.driver.training:training_step",
+    "ndarray": "graphc.driver.ndarray",
+    "nd": "graphc.driver.ndarray",
+    "random": "graphc.driver.random",
+    "optimizer": "graphc.driver.optimizer",
+    "initializer": "graphc.driver.initializer",
+    "init": "graphc.driver.initializer",
+    # devices
+    "Context": "graphc.runtime.context:Context",
+    "cpu": "graphc.runtime.context:cpu",
+    "gpu": "graphc.runtime.context:gpu",
+    "current_context": "graphc.runtime.context:current_context",
+    # errors
+    "GraphcError": "graphc.diagnostics:GraphcError",
+}
+
+__all__ = [
+    "AttrScope",
+    "Context",
+    "GraphcError",
+    "Group",
+    "Symbol",
+    "Variable",
+    "__version__",
+    "compile",
+    "cpu",
+    "current_context",
+    "driver",
+    "gpu",
+    "init",
+    "initializer",
+    "load",
+    "name",
+    "nd",
+    "ndarray",
+    "optimizer",
+    "random",
+    "sym",
+    "symbol",
+    "training_step",
+    "var",
+]
+
+
+def __getattr__(name: str) -> Any:
+    target = _LAZY.get(name)
+    if target is None:
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}{_did_you_mean(name)}")
+    module_name, _, attribute = target.partition(":")
+    module = importlib.import_module(module_name)
+    value = getattr(module, attribute) if attribute else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+def _did_you_mean(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, _LAZY, n=3)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
