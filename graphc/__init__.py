@@ -83,7 +83,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     target = _LAZY.get(name)
     if target is None:
-        raise AttributeError(f"module 'graphc' has no attribute {name!r}{_did_you_mean(name)}")
+        from graphc.diagnostics import closest
+
+        hint = closest(name, list(_LAZY))
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}" + (f"; {hint}" if hint else ""))
     module_name, _, attribute = target.partition(":")
     module = importlib.import_module(module_name)
     value = getattr(module, attribute) if attribute else module
@@ -93,10 +96,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
-
-
-def _did_you_mean(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, _LAZY, n=3)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

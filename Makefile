@@ -1,0 +1,52 @@
+# make demo and make test work on a fresh machine with Python 3.11 or newer, make and g++ (or clang++).
+
+PYTHON ?= python3
+VENV   ?= .venv
+# Test processes; each computes on one thread (tests/conftest.py).
+JOBS   ?= auto
+
+SHELL := /bin/bash
+BIN   := $(VENV)/bin
+DEMO  := $(VENV)/.installed-examples
+DEV   := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(DEMO)  ## Train an MLP and a LeNet on handwritten digits, as compiled programs
+	@$(BIN)/python examples/train_digits.py
+
+test: $(DEV)  ## Run all tests (T="tests/ir -k print" selects some)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses 8 --dist worksteal $(T)
+
+lint: $(DEV)  ## Check style and import rules with ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+# The four rooms are one package only once installed: mypy reads them through a folder of links.
+types: $(DEV)  ## Check types with mypy --strict
+	@rm -rf build/types && mkdir -p build/types/graphc
+	@ln -s $(addprefix $(CURDIR)/,$(wildcard graphc/*) passes runtime templates) build/types/graphc/
+	@cd build/types && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml \
+	    --cache-dir $(CURDIR)/.mypy_cache -p graphc
+
+bench: $(DEV)  ## Measure fused kernels and training steps beside torch (benchmarks/results/)
+	@$(BIN)/python benchmarks/run.py
+
+clean:  ## Remove builds and caches; the environment stays (rm -rf .venv removes it)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# One stamp for each set of extras, renewed when the dependencies change.
+$(VENV)/.installed-%: pyproject.toml setup.py | $(BIN)/python
+	@echo "installing graphc[$*] into $(VENV); the first time this downloads torch"
+	@$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("graphc needs Python 3.11 or newer: \
+	make PYTHON=/path/to/python3.11 ..., found " + sys.version)'
+	@$(PYTHON) -m venv $(VENV)
