@@ -1,0 +1,131 @@
+"""How a primitive is declared: one record with its type rule, gradient, oracle, cost and traits, and the registry.
+
+A primitive's gradient is written in primitives through the Builder, so a gradient is an ordinary graph and can be
+differentiated again. Passes ask for `kind` and the other traits, never for names.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from graphc.diagnostics import closest, fail
+from graphc.ir.graph import Attributes, Node, Value
+from graphc.ir.kernel import Affine, Guard
+from graphc.types import Dim, TensorType, product
+
+if TYPE_CHECKING:
+    import torch
+
+    from graphc.primitives.builder import Builder
+
+
+class Kind(enum.Enum):
+    """What a primitive does to its elements; decides how passes and lowering treat it."""
+
+    ELEMENTWISE = "elementwise"  # output[i] = f(inputs[i]); operands of one shape
+    CONSTANT = "constant"  # full, iota: no tensor operand, recomputed wherever it is read
+    VIEW = "view"  # output[i] = operand_k[affine(i)], with guards: broadcast, transpose, slice, pad, concat ...
+    RESHAPE = "reshape"  # the same elements in row-major order under another shape
+    GATHER = "gather"  # output[i] = operand[..., indices[...], ...]
+    RANDOM = "random"  # counter-based random numbers
+    REDUCTION = "reduction"  # over the axes of attribute "axes"
+    WINDOW = "window"  # reductions over sliding windows and their transposes
+    CONTRACTION = "contraction"  # dot, convolution and its gradients: from a template, with an epilogue
+    SCATTER = "scatter"  # scatter_add: from a template
+    IDENTITY = "identity"  # output = first operand; stands for a gradient rule and goes when gradients are built
+
+
+class TypeRuleError(Exception):
+    """A type rule is broken; the message states the rule. The Builder turns it into a diagnostic with the user's line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewAccess:
+    """Where one element of a VIEW's output comes from: the operand, its index, and guards that must hold."""
+
+    operand: int
+    index: tuple[Affine, ...]
+    guards: tuple[Guard, ...] = ()
+
+
+TypeRule: TypeAlias = Callable[[tuple[TensorType, ...], Attributes], tuple[TensorType, ...]]
+"""Operand types and attributes to output types; raises TypeRuleError."""
+
+GradientRule: TypeAlias = "Callable[[Builder, Node, tuple[Value | None, ...]], Sequence[Value | None]]"
+"""(builder, forward node, gradient of each output or None) to the gradient of each input, None where it is zero."""
+
+Oracle: TypeAlias = "Callable[[tuple[torch.Tensor, ...], Node, tuple[tuple[int, ...], ...]], tuple[torch.Tensor, ...]]"
+"""(operands, node, concrete output shapes) to outputs, computed with torch in the operands' dtype (float64 in tests)."""
+
+ViewRule: TypeAlias = "Callable[[Node, tuple[Affine, ...]], tuple[ViewAccess, ...]]"
+"""(node, index of the output element) to the possible sources; exactly one has guards that hold, or none (then `fill`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSpec:
+    """An attribute of a primitive; `required` ones have no default."""
+
+    name: str
+    doc: str
+    required: bool = True
+    default: Any = None
+
+
+def output_elements(node: Node) -> Dim:
+    """The usual cost of an elementwise primitive: one operation an output element."""
+    return product(node.outputs[0].type.shape)
+
+
+def no_operations(node: Node) -> Dim:
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Primitive:
+    """One primitive. Exactly one of `gradient` and `no_gradient` (the reason) is given."""
+
+    name: str
+    doc: str
+    kind: Kind
+    infer: TypeRule
+    oracle: Oracle
+    gradient: GradientRule | None = None
+    no_gradient: str = ""
+    attributes: tuple[AttributeSpec, ...] = ()
+    flops: Callable[[Node], Dim] = output_elements
+    view: ViewRule | None = None
+    commutative: bool = False
+    differentiable_inputs: tuple[int, ...] | None = None
+    """Positions that may carry a gradient; None means all floating-point ones."""
+    side_effect_free: bool = field(default=True)
+
+
+_REGISTRY: dict[str, Primitive] = {}
+
+
+def declare(primitive: Primitive) -> Primitive:
+    """Add a primitive to the registry; ValueError for a repeated name or a missing part of the declaration."""
+    if primitive.name in _REGISTRY:
+        raise ValueError(f"primitive {primitive.name} is declared twice")
+    if (primitive.gradient is None) == (not primitive.no_gradient):
+        raise ValueError(f"primitive {primitive.name}: give a gradient, or the reason why it has none")
+    if (primitive.view is not None) != (primitive.kind is Kind.VIEW):
+        raise ValueError(f"primitive {primitive.name}: a view rule belongs to VIEW primitives, and each of them has one")
+    _REGISTRY[primitive.name] = primitive
+    return primitive
+
+
+def primitive(name: str) -> Primitive:
+    """The primitive of that name; error G301 with close matches when there is none."""
+    found = _REGISTRY.get(name)
+    if found is None:
+        raise fail("G301", f"there is no primitive {name!r}", help=closest(name, tuple(_REGISTRY)))
+    return found
+
+
+def primitives() -> tuple[Primitive, ...]:
+    """All primitives, by name."""
+    return tuple(_REGISTRY[name] for name in sorted(_REGISTRY))
