@@ -234,6 +234,10 @@ class TensorType:
     def is_static(self) -> bool:
         return all(isinstance(d, int) for d in self.shape)
 
+    def concrete_shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape under sizes of the named dimensions; KeyError names one that is missing."""
+        return tuple(dim if isinstance(dim, int) else evaluate(dim, sizes) for dim in self.shape)
+
     def with_shape(self, shape: Iterable[Any]) -> TensorType:
         return TensorType(self.dtype, shape_of(shape))
 

@@ -5,7 +5,7 @@ Arithmetic runs eagerly through torch; an array's memory is what executors read 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
 import numpy
@@ -23,8 +23,23 @@ class NDArray:
 
     __array_priority__ = 1000.0
 
-    def __init__(self, data: torch.Tensor) -> None:
+    def __init__(self, data: torch.Tensor, base: NDArray | None = None) -> None:
         self._data = data if data.is_contiguous() else data.contiguous()
+        self._base = base
+        self._before_write: list[Callable[[], None]] = []
+
+    def _settle(self) -> None:
+        """Finish deferred work that still has to read this memory, before it changes."""
+        root = self
+        while root._base is not None:
+            root = root._base
+        waiting, root._before_write = root._before_write, []
+        for finish in waiting:
+            finish()
+
+    def before_write(self, finish: Callable[[], None]) -> None:
+        """Have `finish` called once before the next write through this array or a view of it."""
+        self._before_write.append(finish)
 
     @property
     def tensor(self) -> torch.Tensor:
@@ -89,7 +104,7 @@ class NDArray:
         """A view of the same memory under another shape; one extent may be -1."""
         target = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
         try:
-            return NDArray(self._data.view(*target))
+            return NDArray(self._data.view(*target), self)
         except RuntimeError:
             raise fail("G604", f"cannot reshape {self.size} elements of shape {self.shape} to {tuple(target)}") from None
 
@@ -99,11 +114,12 @@ class NDArray:
 
     def __getitem__(self, key: Any) -> NDArray:
         try:
-            return NDArray(self._data[_index(key)])
+            return NDArray(self._data[_index(key)], self)
         except IndexError as error:
             raise IndexError(f"{error} (array of shape {self.shape})") from None
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        self._settle()
         target = self._data[_index(key)]
         source = _tensor(value, self._data)
         if source.dim() and source.numel() != 1:
@@ -171,18 +187,22 @@ class NDArray:
     __rmul__ = __mul__
 
     def __iadd__(self, other: Any) -> NDArray:
+        self._settle()
         self._data += _operand(other, self._data)
         return self
 
     def __isub__(self, other: Any) -> NDArray:
+        self._settle()
         self._data -= _operand(other, self._data)
         return self
 
     def __imul__(self, other: Any) -> NDArray:
+        self._settle()
         self._data *= _operand(other, self._data)
         return self
 
     def __itruediv__(self, other: Any) -> NDArray:
+        self._settle()
         self._data /= _operand(other, self._data)
         return self
 

@@ -1,0 +1,215 @@
+"""Backends: what turns a Program into something that runs. One protocol; CPU, GPU and reference implementations.
+
+A backend makes frames. A frame is one call in flight: its own arena and a table of buffer addresses, so two threads
+may run one executable at once. Frames are kept and reused, so a steady call allocates nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+
+from graphc.codegen import cpp as cpp_codegen
+from graphc.codegen import triton as triton_codegen
+from graphc.diagnostics import Diagnostic, GraphcError
+from graphc.driver.reference import run_reference
+from graphc.ir.program import Plan, Program, Role
+from graphc.passes.plan import plan as make_plan
+from graphc.runtime import cpu as cpu_runtime
+from graphc.runtime import gpu as gpu_runtime
+from graphc.runtime.memory import OutputPool, allocate
+from graphc.types import TensorType
+
+_ARENA_ROLES = (Role.INTERMEDIATE, Role.WORKSPACE)
+
+
+class Frame(Protocol):
+    """One call in flight for given sizes of the symbolic dimensions."""
+
+    def bind(self, buffer: int, tensor: torch.Tensor) -> None:
+        """Let a buffer be this tensor's memory: dense, of the buffer's type, on the backend's device."""
+
+    def run(self) -> None:
+        """Execute all steps; every input, state and output buffer must be bound."""
+
+
+class Backend(Protocol):
+    """A compiled program on a device."""
+
+    name: str
+    program: Program
+    device: torch.device
+    sources: Mapping[str, str]
+
+    def frame(self, sizes: Mapping[str, int]) -> Frame: ...
+
+    def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
+        """Fresh memory for an output, the caller's from then on; contents undefined."""
+
+    def plan(self, sizes: Mapping[str, int]) -> Plan: ...
+
+
+def element_count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for extent in shape:
+        count *= extent
+    return count
+
+
+def _out_of_memory(program: Program, plan: Plan, error: MemoryError | RuntimeError) -> GraphcError:
+    largest = max(plan.placements, key=lambda placement: placement.size, default=None)
+    what = f"; the largest is {program.buffers[largest.buffer].name} with {largest.size:,} bytes" if largest else ""
+    return GraphcError(
+        Diagnostic(
+            "G606",
+            f"no memory for the arena of {program.name}: {plan.size:,} bytes for "
+            f"{len(plan.placements)} intermediate tensors{what} ({error})",
+            help="use smaller inputs; graphc dump --stage plan lists every tensor",
+        )
+    )
+
+
+class CpuBackend:
+    """Generated C++ in one shared library; one native call runs the whole program."""
+
+    name = "cpu"
+
+    def __init__(self, program: Program) -> None:
+        generated = cpp_codegen.generate(program)
+        self.program = generated.program
+        self.sources = dict(generated.files)
+        self.native = cpu_runtime.load(generated)
+        self.device = torch.device("cpu")
+        self._outputs = OutputPool()
+
+    def plan(self, sizes: Mapping[str, int]) -> Plan:
+        return make_plan(self.program, sizes)
+
+    def frame(self, sizes: Mapping[str, int]) -> CpuFrame:
+        return CpuFrame(self, sizes)
+
+    def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
+        shape = type.concrete_shape(sizes)
+        block = self._outputs.take(element_count(shape) * type.dtype.itemsize)
+        if not element_count(shape):
+            return torch.empty(shape, dtype=type.dtype.torch)
+        return torch.from_numpy(block).view(type.dtype.torch).view(shape)
+
+
+class CpuFrame:
+    """An arena and the pointer table that the generated entry point reads."""
+
+    def __init__(self, backend: CpuBackend, sizes: Mapping[str, int]) -> None:
+        program = backend.program
+        self._native = backend.native
+        plan = backend.plan(sizes)
+        try:
+            self._arena = allocate(plan.size)
+        except MemoryError as error:
+            raise _out_of_memory(program, plan, error) from error
+        base = self._arena.ctypes.data
+        self._table = (ctypes.c_void_p * max(len(program.buffers), 1))()
+        for index, offset in plan.offsets().items():
+            self._table[index] = base + offset
+        self._sizes = (ctypes.c_int64 * max(len(program.symbols), 1))(*(sizes[name] for name in program.symbols))
+
+    def bind(self, buffer: int, tensor: torch.Tensor) -> None:
+        self._table[buffer] = tensor.data_ptr()
+
+    def run(self) -> None:
+        self._native.run(self._table, self._sizes)
+
+
+class GpuBackend:
+    """Generated Triton kernels, launched on the current stream over tensors in one arena."""
+
+    name = "gpu"
+
+    def __init__(self, program: Program, device: torch.device) -> None:
+        generated = triton_codegen.generate(program)
+        self.program = generated.program
+        self.sources = {f"{generated.name}.py": generated.source}
+        self.native = gpu_runtime.load(generated)
+        self.device = device
+
+    def plan(self, sizes: Mapping[str, int]) -> Plan:
+        return make_plan(self.program, sizes)
+
+    def frame(self, sizes: Mapping[str, int]) -> GpuFrame:
+        return GpuFrame(self, sizes)
+
+    def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
+        return torch.empty(type.concrete_shape(sizes), dtype=type.dtype.torch, device=self.device)
+
+
+class GpuFrame:
+    """An arena tensor and one flat tensor a buffer."""
+
+    def __init__(self, backend: GpuBackend, sizes: Mapping[str, int]) -> None:
+        program = backend.program
+        self._native = backend.native
+        plan = backend.plan(sizes)
+        try:
+            arena = torch.empty(max(plan.size, 1), dtype=torch.uint8, device=backend.device)
+        except RuntimeError as error:
+            raise _out_of_memory(program, plan, error) from error
+        empty = torch.empty(0, dtype=torch.uint8, device=backend.device)
+        self._tensors = [empty] * len(program.buffers)
+        for index, offset in plan.offsets().items():
+            type = program.buffers[index].type
+            count = element_count(type.concrete_shape(sizes))
+            block = arena[offset : offset + count * type.dtype.itemsize]
+            self._tensors[index] = block.view(type.dtype.torch)
+        self._sizes = [sizes[name] for name in program.symbols]
+
+    def bind(self, buffer: int, tensor: torch.Tensor) -> None:
+        self._tensors[buffer] = tensor.view(-1)
+
+    def run(self) -> None:
+        self._native.run(self._tensors, self._sizes)
+
+
+class ReferenceBackend:
+    """Each primitive through torch, in the graph's own dtypes: the fallback where no C++ compiler is found."""
+
+    name = "reference"
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.sources: dict[str, str] = {}
+        self.device = torch.device("cpu")
+
+    def plan(self, sizes: Mapping[str, int]) -> Plan:
+        return make_plan(self.program, sizes)
+
+    def frame(self, sizes: Mapping[str, int]) -> ReferenceFrame:
+        return ReferenceFrame(self.program)
+
+    def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
+        return torch.empty(type.concrete_shape(sizes), dtype=type.dtype.torch)
+
+
+class ReferenceFrame:
+    """Runs the graph itself and copies results into the bound tensors."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._bound: dict[int, torch.Tensor] = {}
+
+    def bind(self, buffer: int, tensor: torch.Tensor) -> None:
+        self._bound[buffer] = tensor
+
+    def run(self) -> None:
+        index_of = dict(self._program.inputs)
+        result = run_reference(
+            self._program.graph, {name: self._bound[index] for name, index in index_of.items()}, dtype=None
+        )
+        for name, index in self._program.outputs:
+            if self._program.buffers[index].role is Role.OUTPUT:
+                self._bound[index].copy_(result.outputs[name])
+        for name, value in result.updates.items():
+            self._bound[index_of[name]].copy_(value)
+

@@ -1,0 +1,150 @@
+"""compile: from a Symbol or a Graph to an Executable, every stage kept for inspection.
+
+    stages = lower(graph)             # passes and fusion only: nothing is generated or built
+    executable = compile(graph)       # and generated, built (or found in the cache) and loaded
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from graphc.diagnostics import ToolchainError, fail
+from graphc.driver.backend import Backend, CpuBackend, GpuBackend, ReferenceBackend
+from graphc.driver.executable import Executable
+from graphc.ir.graph import Graph
+from graphc.ir.program import Program
+from graphc.ir.verify import verify_graph
+from graphc.passes.fusion import FusionOptions, fuse
+from graphc.passes.manager import PassManager, Report, default_pipeline
+from graphc.runtime.context import Context
+from graphc.symbol import Symbol
+from graphc.symbol.trace import trace
+
+TARGETS = ("cpu", "gpu", "reference")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile: `level` 0 runs only the passes that lowering needs; `fusion` as in passes.fusion."""
+
+    level: int = 2
+    fusion: FusionOptions = field(default_factory=FusionOptions)
+    verify: bool | str = "auto"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What each step before code generation gave, with its seconds."""
+
+    graph: Graph
+    optimized: Graph
+    report: Report
+    program: Program
+    seconds: Mapping[str, float]
+
+
+def as_graph(
+    model: Symbol | Graph,
+    shapes: Mapping[str, Any] | None = None,
+    dtypes: Mapping[str, Any] | None = None,
+    is_train: bool = False,
+) -> Graph:
+    """The Graph of a model: a Symbol is traced with these shapes, a Graph is verified and taken as it is."""
+    if isinstance(model, Symbol):
+        return trace(model, shapes or {}, dtypes, is_train)
+    if not isinstance(model, Graph):
+        raise fail("G105", f"compile takes a Symbol or a Graph, not {type(model).__name__}")
+    if shapes or dtypes:
+        raise fail("G105", "a Graph has its shapes and types; leave shapes= and dtypes= out")
+    verify_graph(model)
+    return model
+
+
+def lower(graph: Graph, options: Options | None = None) -> Stages:
+    """Run the passes and fusion on a graph."""
+    chosen = options or Options()
+    start = time.perf_counter()
+    optimized, report = PassManager(default_pipeline(chosen.level), verify=chosen.verify).run(graph)
+    passed = time.perf_counter()
+    program = fuse(optimized, chosen.fusion)
+    seconds = {"passes": passed - start, "fusion": time.perf_counter() - passed}
+    return Stages(graph, optimized, report, program, seconds)
+
+
+def compile(
+    model: Symbol | Graph,
+    *,
+    shapes: Mapping[str, Any] | None = None,
+    dtypes: Mapping[str, Any] | None = None,
+    is_train: bool = False,
+    target: str | Context | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    options: Options | None = None,
+) -> Executable:
+    """Compile a model to a callable.
+
+    shapes: shape of each data input of a Symbol; names in it are symbolic dimensions, ("N", 784) runs for any N.
+    target: "cpu" (generated C++), "gpu" (generated Triton), "reference" (torch), or a Context; by default the
+        current context. parameters: values of parameters and states, checked and copied in.
+    Raises GraphcError for a wrong model; ToolchainError when the compiler fails. Where no C++ compiler is found the
+    reference backend takes over with a RuntimeWarning.
+    """
+    start = time.perf_counter()
+    graph = as_graph(model, shapes, dtypes, is_train)
+    traced = time.perf_counter()
+    stages = lower(graph, options)
+    lowered = time.perf_counter()
+    backend = make_backend(stages.program, target)
+    report = {
+        "trace": traced - start,
+        **stages.seconds,
+        "backend": time.perf_counter() - lowered,
+        "total": time.perf_counter() - start,
+    }
+    executable = Executable(graph, stages.optimized, backend, report)
+    if parameters:
+        executable.set_states(parameters)
+    return executable
+
+
+def make_backend(program: Program, target: str | Context | None = None) -> Backend:
+    """Generate, build and load a program for a target; see `compile`."""
+    if target == "reference":
+        return ReferenceBackend(program)
+    if isinstance(target, str) and target.partition(":")[0] not in ("cpu", "gpu", "cuda"):
+        raise fail("G506", f"there is no target {target!r}", help=f"use {', '.join(TARGETS)} or a context")
+    context = Context.of(target)
+    if context.device_type == "gpu":
+        return GpuBackend(program, context.torch_device)
+    try:
+        return CpuBackend(program)
+    except ToolchainError as error:
+        if error.diagnostic.code != "G501":
+            raise
+        warnings.warn(
+            f"{error.diagnostic.message}; running on the slow reference backend (see graphc doctor)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return ReferenceBackend(program)
+
+
+def synthetic_inputs(executable: Executable, sizes: Mapping[str, int], seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random data inputs of the right types: floats from a standard normal, integers 0 or 1."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = {}
+    for item in executable.data_inputs:
+        type = item.value.type
+        shape = type.concrete_shape(sizes)
+        if type.dtype.is_float:
+            tensor = torch.randn(shape, generator=generator).to(type.dtype.torch)
+        else:
+            tensor = torch.randint(0, 2, shape, generator=generator).to(type.dtype.torch)
+        inputs[item.name] = tensor.to(executable.backend.device)
+    return inputs

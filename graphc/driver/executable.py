@@ -1,0 +1,390 @@
+"""Executable: a compiled program as a callable on torch tensors, numpy arrays or NDArrays.
+
+    step = graphc.compile(training_graph(net, SGD(0.1), shapes={"data": (64, 784), ...}))
+    step.initialize(Xavier())
+    probabilities = step(data=x, softmax_label=y, learning_rate=0.1)
+    weights = step.states["fc1_weight"]
+
+Data inputs come with each call and are read in place when dense. Parameters and states live in the executable and are
+updated there. Outputs are new arrays on each call, never changed by a later one; their memory is reused once the
+caller has dropped them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy
+import torch
+
+from graphc.diagnostics import Diagnostic, GraphcError, closest, fail
+from graphc.driver import random
+from graphc.driver.backend import Backend, Frame
+from graphc.driver.initializer import Initializer
+from graphc.driver.ndarray import NDArray
+from graphc.ir.graph import Graph, Input, InputKind
+from graphc.ir.kernel import Kernel
+from graphc.ir.program import Plan, Program, Role
+from graphc.ir.sizes import bind_sizes
+
+Array = torch.Tensor | numpy.ndarray[Any, Any] | NDArray
+
+RANDOM_STATE = "random_state"
+_FRAMES_KEPT = 8
+
+
+class Executable:
+    """A compiled graph; call it with the data inputs by name, or in the graph's order."""
+
+    def __init__(self, graph: Graph, optimized: Graph, backend: Backend, report: Mapping[str, float]) -> None:
+        self.graph = graph
+        self.optimized = optimized
+        self.build_report = dict(report)
+        self._backend = backend
+        self._data = [item for item in optimized.inputs if item.kind is InputKind.DATA]
+        self._held = {item.name: item for item in optimized.inputs if item.kind is not InputKind.DATA}
+        buffers = backend.program.buffers
+        self._index = dict(backend.program.inputs)
+        self._outputs = [(name, index, buffers[index]) for name, index in backend.program.outputs]
+        self._static = not optimized.symbols
+        self._free: dict[tuple[int, ...], list[Frame]] = {}
+        self._lock = threading.Lock()
+        # States are written by a run, so runs of a program with updates follow one another.
+        self._run_lock = threading.Lock() if optimized.updates else None
+        self._states: dict[str, torch.Tensor] = {}
+        self._unset: set[str] = set()
+        self._make_states()
+
+    # What was compiled
+
+    @property
+    def program(self) -> Program:
+        return self._backend.program
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The fused kernels, in launch order of their first use."""
+        return self._backend.program.kernels
+
+    @property
+    def source(self) -> Mapping[str, str]:
+        """Generated sources by file name."""
+        return self._backend.sources
+
+    @property
+    def target(self) -> str:
+        """cpu, gpu or reference."""
+        return self._backend.name
+
+    @property
+    def backend(self) -> Backend:
+        return self._backend
+
+    @property
+    def data_inputs(self) -> tuple[Input, ...]:
+        """The inputs of a call, in positional order."""
+        return tuple(self._data)
+
+    def plan(self, **sizes: int) -> Plan:
+        """The memory plan for sizes of the symbolic dimensions (none for a static graph)."""
+        missing = [name for name in self.optimized.symbols if name not in sizes]
+        if missing:
+            raise fail("G602", f"the plan of {self.graph.name} needs sizes of {', '.join(missing)}", help="plan(N=64)")
+        return self._backend.plan(sizes)
+
+    # States
+
+    def _make_states(self) -> None:
+        for name, item in self._held.items():
+            if not item.value.type.is_static:
+                raise fail(
+                    "G206",
+                    f"{item.kind.value} {name!r} has the symbolic shape {item.value.type}; it must be fixed",
+                    name=name,
+                    help="only data inputs may have named dimensions",
+                )
+            shape = item.value.type.concrete_shape({})
+            state = self._backend.output(item.value.type, {}) if self._backend.device.type == "cpu" else None
+            if state is None:
+                state = torch.empty(shape, dtype=item.value.type.dtype.torch, device=self._backend.device)
+            state.zero_()
+            if name == RANDOM_STATE:
+                state[0] = random.next_seed()
+            self._states[name] = state
+            if item.kind is InputKind.PARAMETER:
+                self._unset.add(name)
+
+    @property
+    def states(self) -> Mapping[str, torch.Tensor]:
+        """Parameters and states by name: the executable's own memory; write into it with `set_states`."""
+        return self._states
+
+    def set_states(self, values: Mapping[str, Any], allow_extra: bool = False) -> Executable:
+        """Copy values into parameters and states; all names and shapes are checked before any is written."""
+        checked = []
+        for name, value in values.items():
+            item = self._held.get(name)
+            if item is None:
+                if allow_extra:
+                    continue
+                raise fail("G601", f"no parameter or state is named {name!r}", help=closest(name, list(self._held)))
+            tensor = _as_tensor(name, value)
+            if tuple(tensor.shape) != tuple(self._states[name].shape):
+                raise fail("G602", f"{name!r} is {item.value.type}, given {tuple(tensor.shape)}", name=name)
+            checked.append((name, tensor))
+        with self._run_lock or self._lock:
+            for name, tensor in checked:
+                self._states[name].copy_(tensor)
+                self._unset.discard(name)
+        return self
+
+    def share_state(self, name: str, tensor: torch.Tensor) -> None:
+        """Let a parameter or state be the caller's tensor: dense, same type and device; runs write into it."""
+        held = self._states[name]
+        if tensor.shape != held.shape or tensor.dtype != held.dtype or not tensor.is_contiguous():
+            raise fail("G602", f"{name!r} needs a dense {self._held[name].value.type}", name=name)
+        self._states[name] = tensor
+        self._unset.discard(name)
+
+    def initialize(self, initializer: Initializer, only: Iterable[str] | None = None) -> Executable:
+        """Fill parameters, and states whose name has a usual constant (moving_var ...), by their names."""
+        names = set(only) if only is not None else None
+        for name, item in self._held.items():
+            if (names is None and (item.kind is InputKind.PARAMETER or name.endswith(("_mean", "_var")))) or (
+                names is not None and name in names
+            ):
+                initializer(name, self._states[name])
+                self._unset.discard(name)
+        return self
+
+    def seed(self, value: int) -> Executable:
+        """Restart the random bits (dropout) from a seed; a graph without any ignores it."""
+        if RANDOM_STATE in self._states:
+            self._states[RANDOM_STATE][0] = value
+            self._states[RANDOM_STATE][1] = 0
+        return self
+
+    # Calls
+
+    def __call__(self, *arguments: Any, out: Mapping[str, Any] | None = None, **named: Any) -> Any:
+        """Run once; one array, or a tuple in the order of the graph's outputs.
+
+        `out` maps names of outputs to dense arrays of the right type that are written in place of fresh ones.
+        """
+        results, wrap = self._call(arguments, named, out or {})
+        arrays = [wrap(tensor) for tensor in results]
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+    def run(self, *arguments: Any, out: Mapping[str, Any] | None = None, **named: Any) -> dict[str, Any]:
+        """Run once and give the outputs by name; see `__call__`."""
+        results, wrap = self._call(arguments, named, out or {})
+        return {name: wrap(tensor) for (name, _, _), tensor in zip(self._outputs, results, strict=True)}
+
+    def _call(
+        self, arguments: tuple[Any, ...], named: dict[str, Any], out: Mapping[str, Any]
+    ) -> tuple[list[torch.Tensor], Callable[[torch.Tensor], Any]]:
+        if arguments:
+            named = self._positional(arguments, named)
+        tensors = self._check(named)
+        if self._unset and (missing := sorted(self._unset - named.keys())):
+            raise fail(
+                "G603",
+                f"{self.graph.name}: no value yet for {', '.join(missing)}",
+                help="initialize(Xavier()), set_states({...}) or compile(..., parameters={...})",
+            )
+        if self._static:
+            key: tuple[int, ...] = ()
+            sizes: dict[str, int] = {}
+        else:
+            sizes = bind_sizes([item.value for item in self._data], {n: tuple(t.shape) for n, t in tensors.items()})
+            key = tuple(sizes[name] for name in self.program.symbols)
+        given = self._check_out(out, sizes) if out else {}
+        if self._run_lock is None:
+            results = self._run(key, sizes, tensors, given)
+        else:
+            with self._run_lock:
+                results = self._run(key, sizes, tensors, given)
+        return results, _wrapper(named)
+
+    def _run(
+        self,
+        key: tuple[int, ...],
+        sizes: dict[str, int],
+        tensors: dict[str, torch.Tensor],
+        given: Mapping[str, torch.Tensor],
+    ) -> list[torch.Tensor]:
+        frame = self._take_frame(key, sizes)
+        index = self._index
+        for name, state in self._states.items():
+            if name in index:
+                frame.bind(index[name], state)
+        for name, tensor in tensors.items():
+            if name in index:
+                frame.bind(index[name], tensor)
+        results: list[torch.Tensor] = []
+        for name, position, buffer in self._outputs:
+            result = given[name] if name in given else self._backend.output(buffer.type, sizes)
+            if buffer.role is Role.OUTPUT:
+                frame.bind(position, result)
+            results.append(result)
+        frame.run()
+        self._give_frame(key, frame)
+        for result, (_, position, buffer) in zip(results, self._outputs, strict=True):
+            if buffer.role is not Role.OUTPUT:
+                # An output that is an input or a state: the caller gets a copy, so nothing changes under it.
+                result.copy_(self._source(position, tensors).view(result.shape))
+        return results
+
+    def _check_out(self, out: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
+        types = {name: buffer.type for name, _, buffer in self._outputs}
+        given = {}
+        for name, value in out.items():
+            if name not in types:
+                raise fail("G601", f"{self.graph.name} has no output {name!r}", help=closest(name, list(types)))
+            tensor = _as_tensor(name, value)
+            type = types[name]
+            if (
+                tensor.dtype is not type.dtype.torch
+                or tuple(tensor.shape) != type.concrete_shape(sizes)
+                or not tensor.is_contiguous()
+                or tensor.device != self._backend.device
+            ):
+                raise fail("G602", f"output {name!r} needs a dense {type}, given {tensor.dtype} {tuple(tensor.shape)}")
+            given[name] = tensor
+        return given
+
+    def _source(self, index: int, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        name = next(name for name, position in self._index.items() if position == index)
+        return tensors[name] if name in tensors else self._states[name]
+
+    def _take_frame(self, key: tuple[int, ...], sizes: Mapping[str, int]) -> Frame:
+        with self._lock:
+            frames = self._free.get(key)
+            if frames:
+                return frames.pop()
+        return self._backend.frame(sizes)
+
+    def _give_frame(self, key: tuple[int, ...], frame: Frame) -> None:
+        with self._lock:
+            if key not in self._free and len(self._free) >= _FRAMES_KEPT:
+                # The oldest sizes go first: a changing batch size must not collect arenas.
+                del self._free[next(iter(self._free))]
+            frames = self._free.setdefault(key, [])
+            if len(frames) < _FRAMES_KEPT:
+                frames.append(frame)
+
+    def _positional(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        if len(arguments) > len(self._data):
+            raise fail("G601", f"{self.graph.name} takes {len(self._data)} data inputs, given {len(arguments)}")
+        result = dict(named)
+        for item, value in zip(self._data, arguments, strict=False):
+            if item.name in result:
+                raise fail("G601", f"input {item.name!r} is given twice, by position and by name")
+            result[item.name] = value
+        return result
+
+    def _check(self, named: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Every data input as a dense tensor of the declared dtype and static dims; errors name the input."""
+        tensors = {}
+        for item in self._data:
+            name = item.name
+            if name not in named:
+                given = [key for key in named if key not in self.optimized.input_by_name]
+                hint = f"{given[0]!r} is no input; " if given else ""
+                wanted = ", ".join(i.name for i in self._data)
+                raise fail("G601", f"{self.graph.name}: input {name!r} is missing", help=f"{hint}inputs are {wanted}")
+            tensors[name] = self._dense(item, named[name])
+        if len(named) != len(tensors):
+            for name, value in named.items():
+                if name in tensors:
+                    continue
+                held = self._held.get(name)
+                if held is None:
+                    raise fail(
+                        "G601",
+                        f"{self.graph.name} has no input {name!r}",
+                        help=closest(name, list(self.optimized.input_by_name)) or "see .graph.inputs",
+                    )
+                if any(update.target == name for update in self.optimized.updates):
+                    raise fail("G601", f"{name!r} is updated by the program; set it with set_states", name=name)
+                tensors[name] = self._dense(held, value)
+        return tensors
+
+    def _dense(self, item: Input, value: Any) -> torch.Tensor:
+        type = item.value.type
+        tensor = value if isinstance(value, torch.Tensor) else _as_tensor(item.name, value, type.dtype.torch)
+        if tensor.dtype is not type.dtype.torch:
+            raise GraphcError(
+                Diagnostic(
+                    "G605",
+                    f"input {item.name!r} is {type}, given {tensor.dtype}",
+                    name=item.name,
+                    help=f"convert it, for example x.to(torch.{str(type.dtype.torch).removeprefix('torch.')})",
+                )
+            )
+        shape = tensor.shape
+        if len(shape) != len(type.shape) or any(
+            isinstance(dim, int) and dim != extent for dim, extent in zip(type.shape, shape, strict=True)
+        ):
+            raise fail("G602", f"input {item.name!r} is {type}, given shape {tuple(shape)}", name=item.name)
+        if tensor.device != self._backend.device:
+            tensor = self._moved(item, tensor)
+        return tensor if tensor.is_contiguous() else tensor.contiguous()
+
+    def _moved(self, item: Input, tensor: torch.Tensor) -> torch.Tensor:
+        if not type_is_scalar(item):
+            raise fail(
+                "G607",
+                f"input {item.name!r} lies on {tensor.device}, the program runs on {self._backend.device}",
+                name=item.name,
+                help=f"move it once, with .to({str(self._backend.device)!r})",
+            )
+        return tensor.to(self._backend.device)
+
+
+def type_is_scalar(item: Input) -> bool:
+    """True for inputs of one element, such as a learning rate, which may come from the host."""
+    return item.value.type.rank == 0
+
+
+def _as_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """A tensor over the value's memory where it has any; Python numbers take `dtype`."""
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, NDArray):
+        return value.tensor
+    if isinstance(value, numpy.ndarray):
+        # torch warns about memory that may not be written, and refuses negative strides.
+        plain = value.flags.writeable and all(stride >= 0 for stride in value.strides) and value.dtype.isnative
+        try:
+            return torch.from_numpy(value if plain else numpy.array(value, value.dtype.newbyteorder("="), order="C"))
+        except TypeError as error:
+            raise fail("G605", f"input {name!r}: {error}", name=name) from None
+    if isinstance(value, (bool, int, float)):
+        return torch.tensor(value, dtype=dtype)
+    if isinstance(value, (list, tuple, numpy.generic)):
+        try:
+            return torch.as_tensor(value, dtype=dtype)
+        except (TypeError, ValueError) as error:
+            raise fail("G605", f"input {name!r}: {error}", name=name) from None
+    raise fail("G605", f"input {name!r} is a {type(value).__name__}; give a torch tensor or a numpy array", name=name)
+
+
+def _wrapper(named: Mapping[str, Any]) -> Callable[[torch.Tensor], Any]:
+    """How outputs are given back: as the caller's inputs came (torch before NDArray before numpy)."""
+    kind = 0
+    for value in named.values():
+        if isinstance(value, torch.Tensor):
+            return _same
+        kind = max(kind, 2 if isinstance(value, NDArray) else 1 if isinstance(value, numpy.ndarray) else 0)
+    return NDArray if kind == 2 else _numpy if kind == 1 else _same
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def _numpy(tensor: torch.Tensor) -> Any:
+    return tensor.cpu().numpy() if tensor.dtype is not torch.bfloat16 else tensor
