@@ -1,5 +1,16 @@
-"""The primitives of the Graph IR: about 70 declarations, and the Builder that applies them."""
+"""The primitives of the Graph IR: about 80 declarations, and the Builder that applies them."""
 
+from graphc.primitives import (  # noqa: F401 - importing them fills the registry
+    constant,
+    contraction,
+    elementwise,
+    identity,
+    indexing,
+    random,
+    reduction,
+    shape,
+    window,
+)
 from graphc.primitives.declare import Kind, Primitive, TypeRuleError, primitive, primitives
 
 __all__ = ["Kind", "Primitive", "TypeRuleError", "primitive", "primitives"]

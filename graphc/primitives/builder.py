@@ -19,7 +19,6 @@ from typing import Any
 
 from graphc.diagnostics import Operand, fail
 from graphc.ir.graph import (
-    Attributes,
     Graph,
     Input,
     InputKind,
@@ -84,7 +83,9 @@ class Builder:
     def input(self, name: str, type: TensorType, kind: InputKind = InputKind.DATA) -> Value:
         """Declare a graph input; error G302 when the name is taken."""
         if name in self._names:
-            raise fail("G302", f"two values are named {name!r}", name=name, help="give each input its own name")
+            raise fail(
+                "G302", f"two values are named {name!r}", name=name, help="give each input its own name"
+            )
         self._names.add(name)
         value = Value(name, type)
         self.inputs.append(Input(value, kind))
@@ -93,15 +94,17 @@ class Builder:
     def update(self, target: Value, value: Value) -> None:
         """Declare that input `target` holds `value` after the program has run."""
         if target.type != value.type and not same_shape(target.type.shape, value.type.shape):
-            raise fail("G204", f"state {target.name!r} is {target.type}, its update {value.type}", name=target.name)
+            raise fail(
+                "G204", f"state {target.name!r} is {target.type}, its update {value.type}", name=target.name
+            )
         self.updates.append(Update(target.name, value))
 
     def emit_all(self, name: str, *operands: Value, hint: str = "", **attributes: Any) -> tuple[Value, ...]:
         """Apply a primitive to Values and return all its outputs; error G201 when its type rule is broken."""
         declared = primitive(name)
-        frozen = Attributes(attributes)
         types = tuple(operand.type for operand in operands)
         try:
+            frozen = declared.complete(attributes)
             results = declared.infer(types, frozen)
         except TypeRuleError as error:
             raise self._broken_rule(declared, operands, str(error)) from None
@@ -164,7 +167,9 @@ class Builder:
             dims = [value.type.shape[position] for value in operands if value.type.rank >= -position]
             wide = [dim for dim in dims if dim != 1] or [1]
             if any(not same_dim(wide[0], dim) for dim in wide[1:]):
-                raise self._broken_rule(primitive(name), operands, f"shapes do not broadcast at axis {position}")
+                raise self._broken_rule(
+                    primitive(name), operands, f"shapes do not broadcast at axis {position}"
+                )
             result.append(wide[0])
         return tuple(result)
 
@@ -206,7 +211,11 @@ class Builder:
         return self.broadcast(value, shape, range(len(shape) - value.type.rank, len(shape)))
 
     def transpose(self, value: Value, axes: Sequence[int]) -> Value:
-        return value if tuple(axes) == tuple(range(value.type.rank)) else self.emit("transpose", value, axes=tuple(axes))
+        return (
+            value
+            if tuple(axes) == tuple(range(value.type.rank))
+            else self.emit("transpose", value, axes=tuple(axes))
+        )
 
     def slice(self, value: Value, start: Sequence[Dim], stop: Sequence[Dim]) -> Value:
         """value[start0:stop0, start1:stop1, ...]"""
@@ -229,7 +238,9 @@ class Builder:
         result = self.emit(name, value, axes=reduced)
         if not keepdims:
             return result
-        return self.reshape(result, [1 if axis in reduced else dim for axis, dim in enumerate(value.type.shape)])
+        return self.reshape(
+            result, [1 if axis in reduced else dim for axis, dim in enumerate(value.type.shape)]
+        )
 
     def sum(self, value: Value, axes: Iterable[int] | None = None, keepdims: bool = False) -> Value:
         return self.reduce("reduce_sum", value, range(value.type.rank) if axes is None else axes, keepdims)

@@ -7,13 +7,13 @@ differentiated again. Passes ask for `kind` and the other traits, never for name
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphc.diagnostics import closest, fail
 from graphc.ir.graph import Attributes, Node, Value
-from graphc.ir.kernel import Affine, Guard
+from graphc.ir.kernel import Affine, Guard, Literal
 from graphc.types import Dim, TensorType, product
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ class Kind(enum.Enum):
 
     ELEMENTWISE = "elementwise"  # output[i] = f(inputs[i]); operands of one shape
     CONSTANT = "constant"  # full, iota: no tensor operand, recomputed wherever it is read
-    VIEW = "view"  # output[i] = operand_k[affine(i)], with guards: broadcast, transpose, slice, pad, concat ...
+    VIEW = (
+        "view"  # output[i] = operand_k[affine(i)], with guards: broadcast, transpose, slice, pad, concat ...
+    )
     RESHAPE = "reshape"  # the same elements in row-major order under another shape
     GATHER = "gather"  # output[i] = operand[..., indices[...], ...]
     RANDOM = "random"  # counter-based random numbers
@@ -35,7 +37,9 @@ class Kind(enum.Enum):
     WINDOW = "window"  # reductions over sliding windows and their transposes
     CONTRACTION = "contraction"  # dot, convolution and its gradients: from a template, with an epilogue
     SCATTER = "scatter"  # scatter_add: from a template
-    IDENTITY = "identity"  # output = first operand; stands for a gradient rule and goes when gradients are built
+    IDENTITY = (
+        "identity"  # output = first operand; stands for a gradient rule and goes when gradients are built
+    )
 
 
 class TypeRuleError(Exception):
@@ -57,7 +61,9 @@ TypeRule: TypeAlias = Callable[[tuple[TensorType, ...], Attributes], tuple[Tenso
 GradientRule: TypeAlias = "Callable[[Builder, Node, tuple[Value | None, ...]], Sequence[Value | None]]"
 """(builder, forward node, gradient of each output or None) to the gradient of each input, None where it is zero."""
 
-Oracle: TypeAlias = "Callable[[tuple[torch.Tensor, ...], Node, tuple[tuple[int, ...], ...]], tuple[torch.Tensor, ...]]"
+Oracle: TypeAlias = (
+    "Callable[[tuple[torch.Tensor, ...], Node, tuple[tuple[int, ...], ...]], tuple[torch.Tensor, ...]]"
+)
 """(operands, node, concrete output shapes) to outputs, computed with torch in the operands' dtype (float64 in tests)."""
 
 ViewRule: TypeAlias = "Callable[[Node, tuple[Affine, ...]], tuple[ViewAccess, ...]]"
@@ -83,6 +89,10 @@ def no_operations(node: Node) -> Dim:
     return 0
 
 
+def never(node: Node) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Primitive:
     """One primitive. Exactly one of `gradient` and `no_gradient` (the reason) is given."""
@@ -101,6 +111,23 @@ class Primitive:
     differentiable_inputs: tuple[int, ...] | None = None
     """Positions that may carry a gradient; None means all floating-point ones."""
     side_effect_free: bool = field(default=True)
+    ignores_head: Callable[[Node], bool] = never
+    """True for a node whose gradient rule is called, and gives a gradient, even when no output has one."""
+    fill: Callable[[Node], Literal] | None = None
+    """VIEW only: the value of elements that come from no operand (pad); None when every element has a source."""
+
+    def complete(self, attributes: Mapping[str, Any]) -> Attributes:
+        """The attributes with defaults filled in; TypeRuleError for unknown and missing ones."""
+        specs = {spec.name: spec for spec in self.attributes}
+        for name in attributes:
+            if name not in specs:
+                known = ", ".join(specs) or "none"
+                raise TypeRuleError(f"{self.name} has no attribute {name!r}; its attributes are: {known}")
+        missing = [spec.name for spec in self.attributes if spec.required and spec.name not in attributes]
+        if missing:
+            raise TypeRuleError(f"{self.name} needs the attribute {missing[0]!r}: {specs[missing[0]].doc}")
+        defaults = {spec.name: spec.default for spec in self.attributes if not spec.required}
+        return Attributes({**defaults, **attributes})
 
 
 _REGISTRY: dict[str, Primitive] = {}
@@ -113,7 +140,9 @@ def declare(primitive: Primitive) -> Primitive:
     if (primitive.gradient is None) == (not primitive.no_gradient):
         raise ValueError(f"primitive {primitive.name}: give a gradient, or the reason why it has none")
     if (primitive.view is not None) != (primitive.kind is Kind.VIEW):
-        raise ValueError(f"primitive {primitive.name}: a view rule belongs to VIEW primitives, and each of them has one")
+        raise ValueError(
+            f"primitive {primitive.name}: a view rule belongs to VIEW primitives, and each of them has one"
+        )
     _REGISTRY[primitive.name] = primitive
     return primitive
 
