@@ -43,6 +43,8 @@ class Executable:
         self.optimized = optimized
         self.build_report = dict(report)
         self._backend = backend
+        used = {value.name for node in optimized.nodes for value in node.inputs} | optimized.results
+        self._used = used
         self._data = [item for item in optimized.inputs if item.kind is InputKind.DATA]
         self._held = {item.name: item for item in optimized.inputs if item.kind is not InputKind.DATA}
         buffers = backend.program.buffers
@@ -84,7 +86,7 @@ class Executable:
 
     @property
     def data_inputs(self) -> tuple[Input, ...]:
-        """The inputs of a call, in positional order."""
+        """The inputs of a call, in positional order; one that nothing reads may be left out."""
         return tuple(self._data)
 
     def plan(self, **sizes: int) -> Plan:
@@ -113,7 +115,7 @@ class Executable:
             if name == RANDOM_STATE:
                 state[0] = random.next_seed()
             self._states[name] = state
-            if item.kind is InputKind.PARAMETER:
+            if item.kind is InputKind.PARAMETER and name in self._used:
                 self._unset.add(name)
 
     @property
@@ -291,6 +293,9 @@ class Executable:
         for item in self._data:
             name = item.name
             if name not in named:
+                # A loss layer's label, say, is not read at inference: it may stay away.
+                if name not in self._used:
+                    continue
                 given = [key for key in named if key not in self.optimized.input_by_name]
                 hint = f"{given[0]!r} is no input; " if given else ""
                 wanted = ", ".join(i.name for i in self._data)

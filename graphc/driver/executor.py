@@ -92,7 +92,7 @@ class Executor:
         for name, value in kwargs.items():
             if name not in self.arg_dict:
                 raise fail("G601", f"no argument is named {name!r}", help=closest(name, list(self.arg_dict)))
-            self._check_shape(name, value)
+            _check_shape(name, self.arg_dict[name], value)
         # An earlier deferred forward reads the old values first: its outputs and moving statistics still count.
         self._run_deferred()
         for name, value in kwargs.items():
@@ -231,7 +231,7 @@ class Executor:
         for values, bound in ((arg_params, self.arg_dict), (aux_params or {}, self.aux_dict)):
             for name, value in values.items():
                 if name in bound:
-                    self._check_shape(name, value)
+                    _check_shape(name, bound[name], value)
                 elif not allow_extra_params:
                     raise fail("G601", f"the executor has no array {name!r}", help=closest(name, list(bound)))
         for values, bound in ((arg_params, self.arg_dict), (aux_params or {}, self.aux_dict)):
@@ -275,12 +275,6 @@ class Executor:
         lines = [f"kernel {kernel.name}" for kernel in executable.kernels]
         return "\n".join([*lines, f"Total {executable.plan().size / 2**20:.4f} MB allocated"])
 
-    def _check_shape(self, name: str, value: Any) -> None:
-        bound = self.arg_dict.get(name) or self.aux_dict[name] if name not in self.arg_dict else self.arg_dict[name]
-        shape = tuple(value.shape) if hasattr(value, "shape") else array(value).shape
-        if shape != bound.shape and shape != ():
-            raise fail("G602", f"argument {name!r} is bound with shape {bound.shape}, given {shape}", name=name)
-
 
 class _DeferredOutputs(list[NDArray]):
     """What forward(is_train=True) returns: the outputs, computed when first looked at."""
@@ -309,6 +303,12 @@ class _DeferredOutputs(list[NDArray]):
     def __repr__(self) -> str:
         self._fill()
         return super().__repr__()
+
+
+def _check_shape(name: str, bound: NDArray, value: Any) -> None:
+    shape = tuple(value.shape) if hasattr(value, "shape") else array(value).shape
+    if shape != bound.shape and shape != ():
+        raise fail("G602", f"argument {name!r} is bound with shape {bound.shape}, given {shape}", name=name)
 
 
 def _requests(symbol: Symbol, grad_req: str | Sequence[str] | Mapping[str, str]) -> dict[str, str]:
