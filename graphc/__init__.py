@@ -8,13 +8,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphc import driver, symbol
+    from graphc import driver, lr_scheduler, optimizer, symbol
     from graphc import symbol as sym
     from graphc.diagnostics import GraphcError
-    from graphc.driver import initializer, ndarray, optimizer, random
+    from graphc.driver import initializer, ndarray, random
     from graphc.driver import initializer as init
     from graphc.driver import ndarray as nd
-    from graphc.driver.compile import compile, load
+    from graphc.driver.compile import compile
+    from graphc.driver.executor import bind, simple_bind
     from graphc.driver.training import training_step
     from graphc.runtime.context import Context, cpu, current_context, gpu
     from graphc.symbol import AttrScope, Group, Symbol, Variable, name, var
@@ -35,12 +36,14 @@ _LAZY: dict[str, str] = {
     # compiling and executing
     "driver": "graphc.driver",
     "compile": "graphc.driver.compile:compile",
-    "load": "graphc.driver.compile:load",
+    "bind": "graphc.driver.executor:bind",
+    "simple_bind": "graphc.driver.executor:simple_bind",
     "training_step": "graphc.driver.training:training_step",
     "ndarray": "graphc.driver.ndarray",
     "nd": "graphc.driver.ndarray",
     "random": "graphc.driver.random",
-    "optimizer": "graphc.driver.optimizer",
+    "optimizer": "graphc.optimizer",
+    "lr_scheduler": "graphc.lr_scheduler",
     "initializer": "graphc.driver.initializer",
     "init": "graphc.driver.initializer",
     # devices
@@ -60,6 +63,7 @@ __all__ = [
     "Symbol",
     "Variable",
     "__version__",
+    "bind",
     "compile",
     "cpu",
     "current_context",
@@ -67,12 +71,13 @@ __all__ = [
     "gpu",
     "init",
     "initializer",
-    "load",
+    "lr_scheduler",
     "name",
     "nd",
     "ndarray",
     "optimizer",
     "random",
+    "simple_bind",
     "sym",
     "symbol",
     "training_step",

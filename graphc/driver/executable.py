@@ -55,6 +55,7 @@ class Executable:
         self._lock = threading.Lock()
         # States are written by a run, so runs of a program with updates follow one another.
         self._run_lock = threading.Lock() if optimized.updates else None
+        self._defaults: dict[str, torch.Tensor] = {}
         self._states: dict[str, torch.Tensor] = {}
         self._unset: set[str] = set()
         self._make_states()
@@ -160,6 +161,19 @@ class Executable:
                 initializer(name, self._states[name])
                 self._unset.discard(name)
         return self
+
+    def set_defaults(self, **values: Any) -> Executable:
+        """Values of data inputs for calls that leave them out, such as a learning rate."""
+        for name, value in values.items():
+            item = next((item for item in self._data if item.name == name), None)
+            if item is None:
+                raise fail("G601", f"{self.graph.name} has no data input {name!r}")
+            self._defaults[name] = self._dense(item, value)
+        return self
+
+    def source_paths(self) -> tuple[str, ...]:
+        """Where the generated sources lie on disk."""
+        return self._backend.source_paths
 
     def seed(self, value: int) -> Executable:
         """Restart the random bits (dropout) from a seed; a graph without any ignores it."""
@@ -295,6 +309,9 @@ class Executable:
             if name not in named:
                 # A loss layer's label, say, is not read at inference: it may stay away.
                 if name not in self._used:
+                    continue
+                if name in self._defaults:
+                    tensors[name] = self._defaults[name]
                     continue
                 given = [key for key in named if key not in self.optimized.input_by_name]
                 hint = f"{given[0]!r} is no input; " if given else ""
