@@ -1,0 +1,45 @@
+"""Dead-output pruning: nodes that no output and no update needs go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from graphc.ir.graph import Graph, Node
+from graphc.primitives.declare import primitive
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Remove nodes that nothing reads; a node stays whole while one of its outputs is read.
+
+    Inputs stay, as they are what a caller passes, unless `drop_inputs`: then unread ones without an update go.
+    """
+
+    name: ClassVar[str] = "prune"
+    needs: ClassVar[tuple[str, ...]] = ()
+    drop_inputs: bool = False
+
+    def __call__(self, graph: Graph) -> Graph:
+        live = live_values(graph)
+        nodes = tuple(node for node in graph.nodes if _is_live(node, live))
+        inputs = graph.inputs
+        if self.drop_inputs:
+            live |= {update.target for update in graph.updates}
+            inputs = tuple(item for item in graph.inputs if item.name in live)
+        if len(nodes) == len(graph.nodes) and len(inputs) == len(graph.inputs):
+            return graph
+        return replace(graph, nodes=nodes, inputs=inputs)
+
+
+def live_values(graph: Graph) -> set[str]:
+    """Names of all values from which an output or an update is computed, these included."""
+    live = set(graph.results)
+    for node in reversed(graph.nodes):
+        if _is_live(node, live):
+            live.update(value.name for value in node.inputs)
+    return live
+
+
+def _is_live(node: Node, live: set[str]) -> bool:
+    return not primitive(node.primitive).side_effect_free or any(value.name in live for value in node.outputs)

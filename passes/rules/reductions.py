@@ -1,0 +1,149 @@
+"""Rules for reductions and contractions: reduce fewer elements, and read operands where they lie."""
+
+from __future__ import annotations
+
+from graphc.ir.graph import Node, Value
+from graphc.passes.rewrite import Rewriter, Rule, on
+from graphc.types import product, same_dim
+
+_REDUCTIONS = ("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_any")
+_IDEMPOTENT = ("reduce_max", "reduce_min", "reduce_any")
+"""Reductions of equal elements that give that element."""
+
+_ORDER = "the same elements in another order: rounding of sums and products only"
+
+
+def _one_element(rewriter: Rewriter, node: Node) -> Value | None:
+    """Over axes of size 1 a reduction is a reshape, and the position of the greatest is 0."""
+    if any(node.inputs[0].type.shape[axis] != 1 for axis in node.attributes["axes"]):
+        return None
+    if node.primitive not in _REDUCTIONS:
+        return rewriter.full_like(0, node.output)
+    return rewriter.reshape(node.inputs[0], node.output.type.shape)
+
+
+def _merge_reductions(rewriter: Rewriter, node: Node) -> Value | None:
+    inner = rewriter.producer(node.inputs[0], node.primitive)
+    if inner is None:
+        return None
+    gone = inner.attributes["axes"]
+    left = [axis for axis in range(inner.inputs[0].type.rank) if axis not in gone]
+    return rewriter.reduce(
+        node.primitive, inner.inputs[0], [*gone, *(left[axis] for axis in node.attributes["axes"])]
+    )
+
+
+def _reduce_broadcast(rewriter: Rewriter, node: Node) -> Value | None:
+    """Along an axis that a broadcast repeats, a sum is a multiple and a maximum is the element."""
+    spread = rewriter.producer(node.inputs[0], "broadcast")
+    if spread is None:
+        return None
+    operand, shape = spread.inputs[0], node.inputs[0].type.shape
+    source = {
+        axis: dim
+        for axis, dim in zip(spread.attributes["axes"], operand.type.shape, strict=True)
+        if same_dim(dim, shape[axis])
+    }
+    repeated = [axis for axis in node.attributes["axes"] if axis not in source]
+    if not repeated or any(shape[axis] == 0 for axis in repeated):
+        return None
+    kept = [axis for axis in range(len(shape)) if axis not in repeated]
+    # Axes of the operand that it repeated from size 1 along a reduced axis go first.
+    rows = [axis for axis in spread.attributes["axes"] if axis not in repeated]
+    small = rewriter.reshape(
+        operand,
+        [
+            dim
+            for axis, dim in zip(spread.attributes["axes"], operand.type.shape, strict=True)
+            if axis in rows
+        ],
+    )
+    wide = rewriter.broadcast(small, [shape[axis] for axis in kept], [kept.index(axis) for axis in rows])
+    reduced = rewriter.reduce(
+        node.primitive, wide, [kept.index(axis) for axis in node.attributes["axes"] if axis in kept]
+    )
+    if node.primitive in _IDEMPOTENT:
+        return reduced
+    count = rewriter.dim(product(shape[axis] for axis in repeated), reduced.type.dtype)
+    return rewriter.mul(reduced, count)
+
+
+def _reduce_rearranged(rewriter: Rewriter, node: Node) -> Value | None:
+    """A reduction over all axes sees no reshape and no transpose."""
+    operand = node.inputs[0]
+    inner = rewriter.producer(operand, "reshape", "transpose")
+    if inner is None or len(node.attributes["axes"]) != operand.type.rank or not inner.inputs[0].type.rank:
+        return None
+    return rewriter.reduce(node.primitive, inner.inputs[0], range(inner.inputs[0].type.rank))
+
+
+def _reduce_transposed(rewriter: Rewriter, node: Node) -> Value | None:
+    """A reduction of a transpose reduces the axes where they were, when the others keep their order."""
+    inner = rewriter.producer(node.inputs[0], "transpose")
+    if inner is None:
+        return None
+    order = inner.attributes["axes"]
+    kept = [axis for position, axis in enumerate(order) if position not in node.attributes["axes"]]
+    if kept != sorted(kept):
+        return None
+    return rewriter.reduce(node.primitive, inner.inputs[0], [order[axis] for axis in node.attributes["axes"]])
+
+
+def _dot_of_transposed(rewriter: Rewriter, node: Node) -> Value | None:
+    """A transpose of the two matrix axes becomes a flag of the dot."""
+    operands, flags = [], []
+    for value, flag in zip(node.inputs, ("transpose_a", "transpose_b"), strict=True):
+        inner = rewriter.producer(value, "transpose")
+        rank = value.type.rank
+        swaps = inner is not None and inner.attributes["axes"] == (*range(rank - 2), rank - 1, rank - 2)
+        operands.append(inner.inputs[0] if inner is not None and swaps else value)
+        flags.append(node.attributes[flag] != swaps)
+    if tuple(operands) == node.inputs:
+        return None
+    return rewriter.emit("dot", *operands, transpose_a=flags[0], transpose_b=flags[1])
+
+
+def _transpose_of_dot(rewriter: Rewriter, node: Node) -> Value | None:
+    """(a b)' is b' a'."""
+    inner = rewriter.producer(node.inputs[0], "dot")
+    rank = node.output.type.rank
+    if inner is None or node.attributes["axes"] != (*range(rank - 2), rank - 1, rank - 2):
+        return None
+    a, b = inner.inputs
+    return rewriter.emit(
+        "dot",
+        b,
+        a,
+        transpose_a=not inner.attributes["transpose_b"],
+        transpose_b=not inner.attributes["transpose_a"],
+    )
+
+
+_PRODUCTS = "the same products, summed in the same order"
+
+RULES = (
+    Rule(
+        "reduction over ones -> reshape",
+        "one element is its own sum",
+        on(*_REDUCTIONS, "argmax", "argmin"),
+        _one_element,
+    ),
+    Rule("reduce(reduce(x))", _ORDER, on("reduce_sum", "reduce_prod"), _merge_reductions, exact=False),
+    Rule("reduce(reduce(x))", "order does not matter", on(*_IDEMPOTENT), _merge_reductions),
+    Rule(
+        "sum(broadcast(x)) -> n * sum(x)",
+        "rounding of repeated sums only; n is at least 1, so NaN and infinity stay",
+        on("reduce_sum"),
+        _reduce_broadcast,
+        exact=False,
+    ),
+    Rule("max(broadcast(x)) -> max(x)", "equal elements", on(*_IDEMPOTENT), _reduce_broadcast),
+    Rule("sum(transpose(x))", _ORDER, on("reduce_sum", "reduce_prod"), _reduce_transposed, exact=False),
+    Rule("max(transpose(x))", "order does not matter", on(*_IDEMPOTENT), _reduce_transposed),
+    Rule(
+        "sum of all of reshape(x)", _ORDER, on("reduce_sum", "reduce_prod"), _reduce_rearranged, exact=False
+    ),
+    Rule("max of all of reshape(x)", "order does not matter", on(*_IDEMPOTENT), _reduce_rearranged),
+    Rule("dot(transpose(a), b)", _PRODUCTS, on("dot"), _dot_of_transposed),
+    Rule("transpose(dot(a, b))", _PRODUCTS, on("transpose"), _transpose_of_dot),
+)
