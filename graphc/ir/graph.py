@@ -1,10 +1,14 @@
 """Graph IR: static single assignment over tensors.
 
-    graph  = "graph" name "(" [input {"," input}] ")" "->" "(" values ")" ["update" "(" updates ")"] "{" {node} "}"
+    graph  = "graph" name "(" [input {"," input}] ")" "->" "(" [output {"," output}] ")" ["update" "(" updates ")"]
+             "{" {node} "}" [files]
     input  = ["parameter" | "state"] value ":" type
+    output = [name "="] value                     the name for callers, where it is not the value's
     update = value "=" value                      an input's new content, written when the program has run
     node   = value ":" type {"," value ":" type} "=" primitive "(" [values] ")" ["{" attributes "}"] ["//" origins]
     value  = "%" name
+    origin = [file ":" line] operator name        origins are separated by ";"
+    files  = "files" "{" {file "=" path} "}"      full paths of the files in origins
 
 Nodes stand in topological order and names are unique in a graph, so a name identifies a value and passes may
 key their tables by it. All types are immutable; a pass builds a new graph and returns the same object when it
@@ -20,7 +24,7 @@ from functools import cached_property
 from typing import Any
 
 from graphc.diagnostics import Location
-from graphc.types import TensorType, dim_symbols
+from graphc.types import DType, TensorType, dim_symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Attributes(Mapping[str, Any]):
 
     def __hash__(self) -> int:
         if self._hash is None:
-            self._hash = hash(tuple(self._items.items()))
+            self._hash = hash(repr(self._items))
         return self._hash
 
     def __eq__(self, other: object) -> bool:
@@ -93,7 +97,14 @@ class Attributes(Mapping[str, Any]):
 
 
 def _freeze(value: Any) -> Any:
-    return tuple(_freeze(item) for item in value) if isinstance(value, (list, tuple)) else value
+    """Lists become tuples, whole sympy expressions and numpy's scalars become Python's."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_freeze(item) for item in value)
+    if isinstance(value, (bool, int, float, str, DType)) or value is None:
+        return value
+    if hasattr(value, "is_Integer"):
+        return int(value) if value.is_Integer else value
+    return value.item() if hasattr(value, "item") else value
 
 
 NO_ATTRIBUTES = Attributes()

@@ -1,0 +1,122 @@
+"""The reference executor: each primitive through its torch oracle, one after another.
+
+In float64 it is what every pass, kernel and target is compared with; in the graph's own element types it is the
+fallback where nothing can be compiled. Values are dropped after their last reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from graphc.diagnostics import closest, fail
+from graphc.ir.graph import Attributes, Graph, Node, Value
+from graphc.ir.sizes import bind_sizes
+from graphc.primitives import primitive
+from graphc.types import DType, TensorType, evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceResult:
+    """Tensors by the callers' names of outputs, and by the names of updated inputs; none shares memory with an input."""
+
+    outputs: dict[str, torch.Tensor]
+    updates: dict[str, torch.Tensor]
+
+
+def run_reference(
+    graph: Graph, inputs: Mapping[str, Any], *, dtype: torch.dtype | None = torch.float64
+) -> ReferenceResult:
+    """Evaluate a graph on torch tensors or arrays by input name.
+
+    Floating-point values are computed in `dtype`, or in their declared types for None; other types stay. Errors: G601
+    for a missing or unknown input, G602 for a wrong shape, G603 for a wrong element type.
+    """
+    wide = None if dtype is None else DType.of(dtype)
+    values = _check_inputs(graph, inputs, wide)
+    sizes = bind_sizes([item.value for item in graph.inputs], {n: tuple(t.shape) for n, t in values.items()})
+    storages = {tensor.untyped_storage().data_ptr() for tensor in values.values()}
+    last_reader = _last_readers(graph)
+    for position, node in enumerate(graph.nodes):
+        evaluate_node(concrete_node(node, sizes, wide), values)
+        for value in (*node.inputs, *node.outputs):
+            if last_reader.get(value.name, -1) <= position:
+                values.pop(value.name, None)
+    owned = {name: _own(values[name], storages) for name in graph.results}
+    return ReferenceResult(
+        {name: owned[value.name] for name, value in zip(graph.output_names, graph.outputs, strict=True)},
+        {update.target: owned[update.value.name] for update in graph.updates},
+    )
+
+
+def concrete_node(node: Node, sizes: Mapping[str, int], wide: DType | None = None) -> Node:
+    """The node with numbers for symbolic dimensions, and its floating-point types replaced by `wide`."""
+
+    def concrete_value(value: Value) -> Value:
+        type = value.type
+        dtype = wide if wide is not None and type.dtype.is_float else type.dtype
+        return Value(value.name, TensorType(dtype, type.concrete_shape(sizes)))
+
+    return replace(
+        node,
+        inputs=tuple(map(concrete_value, node.inputs)),
+        outputs=tuple(map(concrete_value, node.outputs)),
+        attributes=Attributes(
+            {name: _concrete(value, sizes, wide) for name, value in node.attributes.items()}
+        ),
+    )
+
+
+def evaluate_node(node: Node, values: dict[str, torch.Tensor]) -> None:
+    """Add the outputs of a concrete node to `values`, by name."""
+    operands = tuple(values[value.name] for value in node.inputs)
+    shapes = tuple(value.type.concrete_shape({}) for value in node.outputs)
+    results = primitive(node.primitive).oracle(operands, node, shapes)
+    for value, shape, result in zip(node.outputs, shapes, results, strict=True):
+        if tuple(result.shape) != shape:
+            raise AssertionError(
+                f"the oracle of {node} gave shape {tuple(result.shape)}, its type is {value.type}"
+            )
+        values[value.name] = result.to(value.type.dtype.torch)
+
+
+def _concrete(value: Any, sizes: Mapping[str, int], wide: DType | None) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_concrete(item, sizes, wide) for item in value)
+    if isinstance(value, DType):
+        return wide if wide is not None and value.is_float else value
+    return evaluate(value, sizes) if hasattr(value, "free_symbols") else value
+
+
+def _check_inputs(graph: Graph, inputs: Mapping[str, Any], wide: DType | None) -> dict[str, torch.Tensor]:
+    names = [item.name for item in graph.inputs]
+    for name in inputs:
+        if name not in graph.input_by_name:
+            raise fail("G601", f"graph {graph.name!r} has no input {name!r}", help=closest(name, names))
+    values = {}
+    for item in graph.inputs:
+        declared = item.value.type
+        if item.name not in inputs:
+            raise fail(
+                "G601", f"no value was given for the input {item.name!r} of type {declared}", name=item.name
+            )
+        tensor = torch.as_tensor(inputs[item.name]).detach().cpu()
+        if tensor.is_floating_point() != declared.dtype.is_float:
+            raise fail("G603", f"input {item.name!r} is {declared}, given {tensor.dtype}", name=item.name)
+        target = wide if wide is not None and declared.dtype.is_float else declared.dtype
+        values[item.name] = tensor.to(target.torch)
+    return values
+
+
+def _last_readers(graph: Graph) -> dict[str, int]:
+    """Position of the last node that reads each value; values that leave the graph are read at the end."""
+    last = {value.name: position for position, node in enumerate(graph.nodes) for value in node.inputs}
+    return last | dict.fromkeys(graph.results, len(graph.nodes))
+
+
+def _own(tensor: torch.Tensor, storages: set[int]) -> torch.Tensor:
+    shared = tensor.untyped_storage().data_ptr() in storages
+    return tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
