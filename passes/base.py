@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol
 
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, Node
 
 
 class Pass(Protocol):
@@ -18,3 +18,11 @@ class Pass(Protocol):
     needs: ClassVar[tuple[str, ...]]
 
     def __call__(self, graph: Graph) -> Graph: ...
+
+
+class NodeError(Exception):
+    """A defect met while a pass worked on `node`; the cause is chained. The manager turns it into a diagnostic."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(str(node))
+        self.node = node

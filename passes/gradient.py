@@ -54,7 +54,8 @@ def gradient(
     `<name>_grad` that is updated with its sum with the gradient) or "null" (none). A value on which no head depends
     has a gradient of zeros, as behind a primitive that is constant between steps. Nodes that nothing reads are pruned.
 
-    Errors: G402 the derivative of a primitive on the path is not known; G403 an unknown name, an integer value or a wrong request.
+    Errors: G402 the derivative of a primitive on the path is not known; G403 an unknown name, an integer value or a
+    wrong request.
     """
     requests = _requests(graph, wrt, grad_req or {})
     heads = dict.fromkeys(graph.output_names, ONES) if heads is None else dict(heads)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.ir.graph import Graph, Node, Origins, Value, merge_origins
+from graphc.passes.base import NodeError
 from graphc.passes.prune import Prune
 from graphc.primitives.builder import Builder, Scalar
 from graphc.primitives.declare import Kind, Primitive, primitive
@@ -100,8 +101,11 @@ class Rewriter(Builder):
         for node in self._graph.nodes:
             inputs = tuple(self._read(value) for value in node.inputs)
             current = node if inputs == node.inputs else replace(node, inputs=inputs)
-            with self.at(node.origins, hint=node.outputs[0].name):
-                results = self.place(current)
+            try:
+                with self.at(node.origins, hint=node.outputs[0].name):
+                    results = self.place(current)
+            except Exception as error:
+                raise NodeError(node) from error
             for old, new in zip(node.outputs, results, strict=True):
                 if old is not new and old.name != new.name:
                     self._instead[old.name] = new

@@ -102,12 +102,12 @@ def _match_operands(rewriter: Rewriter, pattern: Apply, node: Node, bindings: Bi
 def _match_all(
     rewriter: Rewriter, patterns: tuple[Pattern, ...], values: tuple[Value, ...], bindings: Bindings
 ) -> Bindings | None:
-    found: Bindings | None = bindings
     for pattern, value in zip(patterns, values, strict=True):
-        found = _match(rewriter, pattern, value, found)
+        found = _match(rewriter, pattern, value, bindings)
         if found is None:
             return None
-    return found
+        bindings = found
+    return bindings
 
 
 def _match(rewriter: Rewriter, pattern: Pattern, value: Value, bindings: Bindings) -> Bindings | None:
