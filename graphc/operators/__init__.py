@@ -1,0 +1,19 @@
+"""The operators that users call, each declared once as a composition of primitives.
+
+Importing this fills the registry.
+"""
+
+from graphc.operators import activation, contraction, losses, shaping, softmax
+from graphc.operators.declare import Operator, operator, operator_names, operators
+
+__all__ = [
+    "Operator",
+    "activation",
+    "contraction",
+    "losses",
+    "operator",
+    "operator_names",
+    "operators",
+    "shaping",
+    "softmax",
+]

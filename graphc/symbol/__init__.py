@@ -1,0 +1,36 @@
+"""Symbols: the graphs that users declare, with the names of MXNet's symbol module.
+
+Every operator is a function here: `mx.sym.FullyConnected(data, num_hidden=10, name="fc1")`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.diagnostics import GraphcError
+from graphc.operators import operator_names
+from graphc.symbol import attribute, name
+from graphc.symbol.attribute import AttrScope
+from graphc.symbol.compose import variable as Variable  # noqa: N812 - MXNet's name
+from graphc.symbol.functions import operator_function
+from graphc.symbol.serialize import load, load_json
+from graphc.symbol.symbol import Group, Symbol
+
+var = Variable
+
+__all__ = ["AttrScope", "Group", "Symbol", "Variable", "attribute", "load", "load_json", "name", "var"]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    try:
+        function = operator_function(name)
+    except GraphcError as error:
+        raise AttributeError(f"module 'graphc.symbol' has no attribute {name!r}: {error}") from None
+    globals()[name] = function
+    return function
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *operator_names()})
