@@ -1,0 +1,1 @@
+"""Code generators: from a Program to sources, one folder a target."""

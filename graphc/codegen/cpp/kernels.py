@@ -1,0 +1,103 @@
+"""One kernel as a C++ function: its signature, its nests, or its anchor's template with the nest as epilogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from graphc.codegen.cpp.anchors import print_anchor
+from graphc.codegen.cpp.expressions import TYPES, Names, dim_text
+from graphc.codegen.cpp.nests import expressions, lower
+from graphc.codegen.cpp.printer import NestPrinter, Writer
+from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide
+from graphc.codegen.cpp.target import CpuTarget
+from graphc.ir.kernel import Access, Kernel, Load, Nest, Store
+from graphc.templates import render
+from graphc.types import Dim, dim_symbols, dimension
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A kernel's C++: `symbols` are the sizes that it takes after its buffers."""
+
+    name: str
+    declaration: str
+    text: str
+    symbols: tuple[str, ...]
+    headers: tuple[str, ...]
+
+
+def kernel_symbols(kernel: Kernel) -> tuple[str, ...]:
+    """Every symbolic dimension that occurs anywhere in the kernel, sorted."""
+    dims: list[Dim] = []
+    for nest in kernel.nests:
+        for statement in nest.body:
+            for expression in expressions(statement):
+                dims += [expression.offset, *(stride for _, stride in expression.terms)]
+            if isinstance(statement, (Load, Store)):
+                dims += [bound for guard in statement.guards for bound in (guard.low, guard.high)]
+    if kernel.anchor is not None:
+        dims += list(kernel.anchor.result.shape)
+    return tuple(sorted({*kernel.symbols, *dim_symbols(dims)}))
+
+
+def generate_function(kernel: Kernel, name: str, target: CpuTarget, static: bool) -> Function:
+    """Print a kernel; `static` keeps the function private to its unit."""
+    symbols = kernel_symbols(kernel)
+    names = Names(symbols)
+    scalars = {s.name for nest in kernel.nests for s in nest.body if not isinstance(s, Store)}
+    buffers = {p.name: names.new(f"{p.name}_data" if p.name in scalars else p.name) for p in kernel.parameters}
+    parameters = [
+        f"{'const ' if parameter.access is Access.IN else ''}{TYPES[parameter.type.dtype]}* {buffers[parameter.name]}"
+        for parameter in kernel.parameters
+    ]
+    signature = ", ".join(parameters + [f"int64_t {symbol}" for symbol in symbols])
+    out = Writer(1)
+    headers: tuple[str, ...] = ("prelude.h", "vector_math.h", "philox.h", "lanes.h")
+    if kernel.anchor is not None:
+        headers += print_anchor(out, kernel, buffers, names, target)
+    else:
+        _print_nests(out, kernel, buffers, names, target)
+    text = render(
+        "cpp/kernel.cpp.j2",
+        comment=kernel_comment(kernel),
+        linkage="static " if static else "",
+        function=name,
+        parameters=signature,
+        body=out.text,
+    )
+    return Function(name, f"void {name}({signature});", text, symbols, headers)
+
+
+def kernel_comment(kernel: Kernel) -> list[str]:
+    """The user's operators, then the kernel's IR."""
+    try:
+        text = str(kernel)
+    except ImportError:
+        text = kernel.name
+    return [*(str(origin) for origin in kernel.origins), *text.splitlines()]
+
+
+def _print_nests(out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget) -> None:
+    nests = [lower(nest, kernel) for nest in kernel.nests]
+    schedules = [decide(nest, kernel, target) for nest in nests]
+    total = dimension(sum((schedule.work for schedule in schedules), start=0))
+    pays = not isinstance(total, int) or total >= PARALLEL_COST
+    streams = any(schedule.streams for schedule in schedules)
+    if pays and (len(nests) > 1 or streams):
+        condition = "" if isinstance(total, int) else f" if ({dim_text(total)} > {PARALLEL_COST})"
+        out.line(f"#pragma omp parallel{condition}")
+        with out.block(""):
+            for nest, schedule in zip(nests, schedules, strict=True):
+                NestPrinter(out, nest, schedule, buffers, names, in_region=True).print()
+            if streams:
+                out.line("gc_stream_fence();")
+        return
+    for nest, schedule in zip(nests, schedules, strict=True):
+        _print_alone(out, nest, schedule, buffers, names, pays)
+
+
+def _print_alone(
+    out: Writer, nest: Nest, schedule: Schedule, buffers: dict[str, str], names: Names, pays: bool
+) -> None:
+    chosen = schedule if pays else replace(schedule, threaded=False)
+    NestPrinter(out, nest, chosen, buffers, names).print()

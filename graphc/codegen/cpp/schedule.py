@@ -1,0 +1,271 @@
+"""Decisions for one nest as plain data: which axis is the vector, what threads share, what stays in cache.
+
+Three shapes of loop follow from the vector axis (the one along which most memory is contiguous):
+
+    map      it is parallel, nothing is reduced         one pass
+    rows     it is a reduction axis (softmax, norms)    lanes of accumulators, folded when the row ends
+    columns  it is parallel, others are reduced         a block of accumulators kept in L1 while rows stream by
+
+No decision depends on the number of threads, so results are the same bits on any of them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from graphc.codegen.cpp.expressions import OPERATIONS
+from graphc.codegen.cpp.nests import Analysis, analyse, expressions
+from graphc.codegen.cpp.target import CpuTarget
+from graphc.ir.kernel import (
+    Affine,
+    Axis,
+    Compute,
+    IndexValue,
+    Kernel,
+    Load,
+    Nest,
+    Random,
+    Reduce,
+    Reduction,
+    Statement,
+    Store,
+)
+from graphc.types import Dim, product
+
+# Vector additions that one thread does in the time that a parallel region takes (about 0.5 us idle, several when
+# other programs compete), times ten: below that a region does not pay.
+PARALLEL_COST = 60_000
+UNKNOWN_EXTENT = 64  # stands for a symbolic dimension in cost comparisons
+STREAM_TILE = 1024  # elements of the local tile that a non-temporal store is fed from
+KEEP_COST = 4  # additions; a dearer value is kept between passes rather than computed again
+
+
+class Mode(enum.Enum):
+    """The shape of the loops; see the module's docstring."""
+
+    MAP = "map"
+    ROWS = "rows"
+    COLUMNS = "columns"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How one nest runs.
+
+    `block`: accumulators side by side (rows), or elements of the vector axis handled at once (columns, blocked maps);
+    0 for an unblocked map. `kept[p]`: inner values that pass p leaves in scratch for later ones. `streams`: buffers
+    stored past the cache. `parallel`: None for one thread, else the least work (in `work` units) that pays.
+    """
+
+    mode: Mode
+    vector: str | None
+    block: int
+    kept: frozenset[str]
+    streams: frozenset[str]
+    work: Dim
+    threaded: bool
+
+
+def guess(dim: Dim) -> int:
+    """A dimension for cost comparisons."""
+    from graphc.types import dim_symbols, evaluate
+
+    return dim if isinstance(dim, int) else evaluate(dim, {name: UNKNOWN_EXTENT for name in dim_symbols([dim])})
+
+
+def statement_cost(statement: Statement) -> float:
+    """Vector additions a statement costs."""
+    match statement:
+        case Load():
+            return 2.0 + len(statement.guards)
+        case Store():
+            return 2.0 + len(statement.guards)
+        case Compute():
+            return 1.0 if statement.operation == "cast" else OPERATIONS[statement.operation].cost
+        case Random():
+            return 60.0
+        case Reduce():
+            return 3.0 if statement.operation in (Reduction.ARGMAX, Reduction.ARGMIN) else 1.5
+        case _:
+            return 0.0
+
+
+def access_cost(stride: Dim) -> float:
+    """Cost of one element under that stride of the vector axis, relative to a contiguous one."""
+    if stride == 0:
+        return 0.1
+    if stride == 1:
+        return 1.0
+    return 2.5 if isinstance(stride, int) and abs(stride) <= 4 else 10.0
+
+
+def vector_axis(nest: Nest, analysis: Analysis, target: CpuTarget) -> str | None:
+    """The axis whose loop costs least: contiguous accesses first, then long."""
+    lanes = target.lanes(4)
+    best: tuple[float, str] | None = None
+    for axis in reversed(nest.axes):
+        cost = 0.0
+        for statement in nest.body:
+            if isinstance(statement, (Load, Store)):
+                points = product(a.extent for a in nest.axes if a.name in analysis.axes_of(statement))
+                strides = [_stride(statement.index[0], axis.name, analysis)]
+                cost += guess(points) * max(map(access_cost, strides))
+            elif isinstance(statement, Compute):
+                points = product(a.extent for a in nest.axes if a.name in analysis.axes[statement.name])
+                cost += guess(points) * 0.1 * statement_cost(statement)
+        extent = guess(axis.extent)
+        waste = -(-extent // lanes) * lanes / extent if extent > 0 else 1.0
+        cost *= waste + lanes / max(extent, 1)
+        if best is None or cost < best[0]:
+            best = (cost, axis.name)
+    return best[1] if best else None
+
+
+def _stride(index: Affine, axis: str, analysis: Analysis) -> Dim:
+    """The stride of an axis in an index; an indirect index that depends on the axis counts as far."""
+    indirect = any(axis in analysis.axes.get(variable, ()) for variable in index.variables)
+    return 1 << 20 if indirect else index.stride(axis)
+
+
+def scratch_values(nest: Nest, analysis: Analysis, vector: str) -> frozenset[str]:
+    """Inner values worth keeping between passes: computed in one, read in a later one, dear to compute again."""
+    last_use: dict[str, int] = {}
+    by_name = analysis.definitions
+
+    def visit(name: str, phase: int) -> None:
+        if not analysis.inner[name] or last_use.get(name, -1) >= phase:
+            return
+        last_use[name] = phase
+        for argument in analysis.reads(by_name[name]):
+            visit(argument, phase)
+
+    roots = [s for s in nest.body if isinstance(s, (Reduce, Store))]
+    for statement in roots:
+        for name in analysis.reads(statement):
+            visit(name, analysis.phase_of(statement))
+    kept: set[str] = set()
+    for statement in nest.body:
+        if isinstance(statement, Store) or not analysis.inner[statement.name]:
+            continue
+        if last_use.get(statement.name, -1) > analysis.phase[statement.name]:
+            if _recompute_cost(statement.name, analysis, kept, vector) > KEEP_COST and _read_outside(
+                statement.name, nest, analysis, kept
+            ):
+                kept.add(statement.name)
+    return frozenset(kept)
+
+
+def _read_outside(name: str, nest: Nest, analysis: Analysis, kept: set[str]) -> bool:
+    """True when a statement of a later pass reads the value directly."""
+    phase = analysis.phase[name]
+    for statement in nest.body:
+        if name in analysis.reads(statement):
+            own = analysis.phase_of(statement)
+            if own > phase:
+                return True
+    return False
+
+
+def _recompute_cost(name: str, analysis: Analysis, kept: Iterable[str], vector: str) -> float:
+    """Additions to compute an inner value once more, loads from cache included."""
+    seen: set[str] = set()
+
+    def visit(name: str) -> float:
+        if name in seen or not analysis.inner[name]:
+            return 0.0
+        seen.add(name)
+        statement = analysis.definitions[name]
+        if name in kept:
+            return 1.0
+        if isinstance(statement, Load):
+            stride = _stride(statement.index[0], vector, analysis)
+            return 1.0 if stride in (0, 1) and not statement.guards else 6.0
+        return statement_cost(statement) + sum(visit(argument) for argument in analysis.reads(statement))
+
+    return visit(name)
+
+
+def scratch_bytes(nest: Nest, analysis: Analysis, kept: Iterable[str], block: int, mode: Mode) -> Dim:
+    """Bytes of scratch that one item's kept values take."""
+    points = product(axis.extent for axis in nest.reductions)
+    itemsizes = sum(analysis.definitions[name].dtype.itemsize for name in kept)
+    return product((points, itemsizes, block if mode is Mode.COLUMNS else 1))
+
+
+def streamed_buffers(nest: Nest, kernel: Kernel, vector: str | None, target: CpuTarget) -> frozenset[str]:
+    """Outputs larger than the last cache, written once in contiguous runs: they go past the cache."""
+    found = set()
+    for statement in nest.body:
+        if not isinstance(statement, Store) or statement.guards or vector is None:
+            continue
+        parameter = kernel.parameter(statement.buffer)
+        nbytes = parameter.type.nbytes
+        index = statement.index[0]
+        large = isinstance(nbytes, int) and nbytes > target.llc // 2
+        plain = parameter.type.dtype.itemsize == 4 and parameter.access.value == "out"
+        contiguous = index.stride(vector) == 1 and vector in index.variables
+        if large and plain and contiguous:
+            found.add(statement.buffer)
+    return frozenset(found)
+
+
+def work_of(nest: Nest, analysis: Analysis, target: CpuTarget) -> Dim:
+    """Vector additions of the whole nest (each statement once a point of the axes that it depends on)."""
+    scale = target.lanes(4)
+    total: Dim = 0
+    extents: Mapping[str, Dim] = {axis.name: axis.extent for axis in nest.axes}
+    buckets: dict[frozenset[str], float] = {}
+    for statement in nest.body:
+        axes = analysis.axes_of(statement)
+        buckets[axes] = buckets.get(axes, 0.0) + statement_cost(statement)
+    for axes, cost in buckets.items():
+        points = product(extents[name] for name in extents if name in axes)
+        total = total + points * max(1, round(cost * 16 / scale))
+    return total
+
+
+def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
+    """The schedule of a lowered nest."""
+    analysis = analyse(nest)
+    vector = vector_axis(nest, analysis, target)
+    reductions = {axis.name for axis in nest.reductions}
+    has_reduce = any(isinstance(statement, Reduce) for statement in nest.body)
+    mode = Mode.MAP if not has_reduce and not reductions else Mode.ROWS if vector in reductions else Mode.COLUMNS
+    block = _block(nest, analysis, vector, mode, target)
+    kept = scratch_values(nest, analysis, vector) if vector is not None and mode is not Mode.MAP else frozenset()
+    nbytes = scratch_bytes(nest, analysis, kept, block, mode)
+    if isinstance(nbytes, int) and nbytes > target.l2 // 2:
+        kept = frozenset()
+    streams = streamed_buffers(nest, kernel, vector, target)
+    if mode is Mode.MAP and streams:
+        block = STREAM_TILE
+    work = work_of(nest, analysis, target)
+    threaded = not (isinstance(work, int) and work < PARALLEL_COST) and bool(nest.parallel)
+    return Schedule(mode, vector, block, kept, streams, work, threaded)
+
+
+def _block(nest: Nest, analysis: Analysis, vector: str | None, mode: Mode, target: CpuTarget) -> int:
+    lanes = target.lanes(4)
+    if mode is Mode.ROWS:
+        dearest = max((statement_cost(s) for s in nest.body if isinstance(s, Compute)), default=0.0)
+        return lanes * (1 if dearest > 8 else 4)
+    if mode is Mode.COLUMNS:
+        extent = next(axis.extent for axis in nest.axes if axis.name == vector)
+        accumulators = sum(isinstance(statement, Reduce) for statement in nest.body) or 1
+        limit = max(lanes * 4, min(1024, target.l1 // (8 * 4 * accumulators) // lanes * lanes))
+        return min(extent, limit) if isinstance(extent, int) else limit
+    return 0
+
+
+def extent_of(nest: Nest, name: str) -> Dim:
+    return next(axis.extent for axis in nest.axes if axis.name == name)
+
+
+def item_axes(nest: Nest, schedule: Schedule) -> tuple[Axis, ...]:
+    """The parallel axes whose points are shared out to threads; the vector axis is not among them."""
+    return tuple(axis for axis in nest.parallel if axis.name != schedule.vector)
+
+
+__all__ = ["Mode", "Schedule", "decide", "expressions", "extent_of", "item_axes"]

@@ -1,0 +1,81 @@
+"""Builds a program's C++ sources to one shared library and calls its entry point.
+
+    native = load(sources)
+    native.run(pointers, sizes)      # char* buffers[], int64_t sizes[]; the GIL is released while it runs
+
+The library keeps nothing between calls but scratch memory of each thread, so several threads may run one program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from graphc.diagnostics import Diagnostic, GraphcError
+from graphc.runtime.cache import content_key, get_or_build
+from graphc.runtime.toolchain import build_library, find_toolchain
+
+LIBRARY = "program.so"
+ENTRY_POINT = "graphc_run"
+
+
+class Sources(Protocol):
+    """What is to be built: named files (every .cpp is a unit), compiler flags, and what each unit holds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def flags(self) -> tuple[str, ...]: ...
+    @property
+    def labels(self) -> tuple[tuple[str, str], ...]: ...
+
+
+class NativeProgram:
+    """A loaded library: `path`, the seconds that getting it took, and whether it came from the cache."""
+
+    def __init__(self, name: str, path: Path, build_seconds: float, cached: bool) -> None:
+        self.name, self.path, self.build_seconds, self.cached = name, path, build_seconds, cached
+        self._library = ctypes.CDLL(str(path))
+        self._entry = self._library[ENTRY_POINT]
+        self._entry.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+        self._entry.restype = ctypes.c_int32
+
+    def run(self, pointers: Any, sizes: Any) -> None:
+        """Run the whole program on the addresses of its buffers and the sizes of its symbolic dimensions.
+
+        Takes ctypes arrays (nothing is copied) or sequences of integers. Error G601 when the program reports one.
+        """
+        table = pointers if isinstance(pointers, ctypes.Array) else _array(ctypes.c_void_p, pointers)
+        dims = sizes if isinstance(sizes, ctypes.Array) else _array(ctypes.c_int64, sizes)
+        status = self._entry(ctypes.addressof(table), ctypes.addressof(dims))
+        if status != 0:
+            raise GraphcError(Diagnostic("G601", f"program {self.name} stopped with status {status}"))
+
+
+def _array(kind: Any, values: Sequence[int]) -> Any:
+    return (kind * max(len(values), 1))(*values)
+
+
+def load(sources: Sources) -> NativeProgram:
+    """Build the sources, or find them in the cache, and load the library.
+
+    Raises ToolchainError: G501 no compiler, G502 it failed, G503 no space.
+    """
+    start = time.perf_counter()
+    toolchain = find_toolchain()
+    parts = [part for name, text in sources.files for part in (name, text)]
+    key = content_key([*parts, *sources.flags, toolchain.key])
+
+    def build(folder: Path) -> None:
+        for name, text in sources.files:
+            (folder / name).write_text(text, encoding="utf-8")
+        build_library(toolchain, folder, sources.flags, dict(sources.labels), LIBRARY)
+
+    entry = get_or_build("cpp", key, build)
+    path = entry.folder / LIBRARY
+    return NativeProgram(sources.name, path, time.perf_counter() - start, entry.cached)

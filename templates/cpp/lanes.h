@@ -1,0 +1,137 @@
+// Helpers of generated loops: integer arithmetic that wraps, folds over lanes of accumulators, scratch, streaming.
+#ifndef GC_LANES_H
+#define GC_LANES_H
+
+#include "prelude.h"
+
+// A step function that must melt into its loop, or the loop does not vectorise.
+#define GC_LAMBDA_INLINE __attribute__((always_inline))
+
+template <class T> struct gc_unsigned;
+template <> struct gc_unsigned<int8_t> { typedef uint8_t type; };
+template <> struct gc_unsigned<uint8_t> { typedef uint8_t type; };
+template <> struct gc_unsigned<int16_t> { typedef uint16_t type; };
+template <> struct gc_unsigned<int32_t> { typedef uint32_t type; };
+template <> struct gc_unsigned<int64_t> { typedef uint64_t type; };
+template <> struct gc_unsigned<bool> { typedef uint8_t type; };
+template <class T> using gc_unsigned_t = typename gc_unsigned<T>::type;
+
+// Signed overflow is undefined in C++; graphc's integers wrap.
+template <class T> GC_INLINE T gc_wrap_add(T a, T b) { return (T)((gc_unsigned_t<T>)a + (gc_unsigned_t<T>)b); }
+template <class T> GC_INLINE T gc_wrap_sub(T a, T b) { return (T)((gc_unsigned_t<T>)a - (gc_unsigned_t<T>)b); }
+template <class T> GC_INLINE T gc_wrap_neg(T a) { return (T)(0 - (gc_unsigned_t<T>)a); }
+template <class T> GC_INLINE T gc_wrap_mul(T a, T b) {
+  return (T)((uint64_t)(gc_unsigned_t<T>)a * (uint64_t)(gc_unsigned_t<T>)b);
+}
+template <class T> GC_INLINE T gc_integer_abs(T a) { return a < 0 ? gc_wrap_neg(a) : a; }
+
+// Truncating division; x / 0 is 0 and the lowest number / -1 wraps, where the machine would trap.
+template <class T> GC_INLINE T gc_integer_div(T a, T b) {
+  T safe = b == 0 || b == (T)-1 ? (T)1 : b;
+  return b == 0 ? (T)0 : b == (T)-1 && (T)-1 < 0 ? gc_wrap_neg(a) : (T)(a / (b == (T)-1 && (T)-1 > 0 ? b : safe));
+}
+// The remainder with the sign of the divisor; x mod 0 is 0.
+template <class T> GC_INLINE T gc_integer_mod(T a, T b) {
+  T remainder = gc_wrap_sub(a, gc_wrap_mul(gc_integer_div(a, b), b));
+  T result = remainder != 0 && (remainder < 0) != (b < 0) ? (T)(remainder + b) : remainder;
+  return b == 0 ? (T)0 : result;
+}
+// Exponents below zero give 0, as truncation of the quotient would, except for bases 1 and -1.
+template <class T> GC_INLINE T gc_integer_pow(T base, T exponent) {
+  if (exponent < 0) return base == 1 ? (T)1 : base == (T)-1 ? (exponent % 2 ? (T)-1 : (T)1) : (T)0;
+  T result = 1;
+  for (T rest = exponent; rest > 0; rest = (T)(rest / 2)) {
+    if (rest % 2) result = gc_wrap_mul(result, base);
+    base = gc_wrap_mul(base, base);
+  }
+  return result;
+}
+GC_INLINE int64_t gc_floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+
+template <class T> GC_INLINE T gc_highest() {
+  return (T)-1 > 0 ? (T)-1 : (T)(((gc_unsigned_t<T>)-1) >> 1);
+}
+template <class T> GC_INLINE T gc_lowest() { return (T)-1 > 0 ? (T)0 : (T)(-gc_highest<T>() - 1); }
+
+// Join all lanes pairwise, in an order that depends on their number only.
+template <class T, int64_t lanes, class Join> GC_INLINE T gc_fold(T (&values)[lanes], Join join) {
+  static_assert((lanes & (lanes - 1)) == 0, "a power of two");
+#pragma GCC unroll 8
+  for (int64_t half = lanes / 2; half > 0; half /= 2) {
+#pragma omp simd
+    for (int64_t lane = 0; lane < half; ++lane) values[lane] = join(values[lane], values[lane + half]);
+  }
+  return values[0];
+}
+
+// The position of the best lane: NaN is better than any number, and the first of equals wins.
+template <class T, class P, int64_t lanes, class Better>
+GC_INLINE int64_t gc_fold_position(T (&values)[lanes], P (&at)[lanes], Better better) {
+  T best = values[0];
+  P position = at[0];
+  for (int64_t lane = 1; lane < lanes; ++lane) {
+    T value = values[lane];
+    bool nan = value != value, best_nan = best != best;
+    bool wins = (nan & !best_nan) | (!best_nan & better(value, best));
+    bool ties = (nan & best_nan) | (value == best);
+    bool take = wins | (ties & (at[lane] < position));
+    best = take ? value : best;
+    position = take ? at[lane] : position;
+  }
+  return position;
+}
+template <class T, class P, int64_t lanes> GC_INLINE int64_t gc_fold_argmax(T (&values)[lanes], P (&at)[lanes]) {
+  return gc_fold_position(values, at, [](T a, T b) { return a > b; });
+}
+template <class T, class P, int64_t lanes> GC_INLINE int64_t gc_fold_argmin(T (&values)[lanes], P (&at)[lanes]) {
+  return gc_fold_position(values, at, [](T a, T b) { return a < b; });
+}
+
+// Scratch of the calling thread: grows to the largest request and stays, so that a steady step allocates nothing.
+extern "C" void* aligned_alloc(size_t, size_t) noexcept;
+extern "C" void free(void*) noexcept;
+struct gc_scratch_arena {
+  char* bytes = nullptr;
+  int64_t size = 0;
+  ~gc_scratch_arena() { free(bytes); }
+};
+GC_NOINLINE char* gc_scratch(int64_t size) {
+  static thread_local gc_scratch_arena arena;
+  if (size > arena.size) {
+    free(arena.bytes);
+    arena.size = gc_round_up(size, 4096);
+    arena.bytes = (char*)aligned_alloc(64, (size_t)arena.size);
+    if (arena.bytes == nullptr) __builtin_trap();
+  }
+  return arena.bytes;
+}
+
+// Copy a tile to memory past the cache, for outputs that nobody reads soon; gc_stream_fence() before others read them.
+// Compiler builtins, because <immintrin.h> would cost more compile time than a small program.
+GC_INLINE void gc_stream_vector(float* target, const float* source) {
+  gc_vector<float> value = *(const gc_vector_unaligned<float>*)source;
+#if defined(__clang__)
+  __builtin_nontemporal_store(value, (gc_vector<float>*)target);
+#elif defined(__AVX512F__)
+  __builtin_ia32_movntps512(target, value);
+#elif defined(__AVX__)
+  __builtin_ia32_movntps256(target, value);
+#else
+  *(gc_vector<float>*)target = value;
+#endif
+}
+GC_INLINE void gc_stream(float* target, const float* tile, int64_t count) {
+  const int64_t lanes = GC_LANES(float), misaligned = (int64_t)((uintptr_t)target % GC_VECTOR_BYTES) / 4;
+  const int64_t head = gc_min_of<int64_t>(count, misaligned ? lanes - misaligned : 0);
+  int64_t i = 0;
+  for (; i < head; ++i) target[i] = tile[i];
+  for (; i + lanes <= count; i += lanes) gc_stream_vector(target + i, tile + i);
+  for (; i < count; ++i) target[i] = tile[i];
+}
+GC_INLINE void gc_stream_fence() {
+#if defined(__x86_64__)
+  __builtin_ia32_sfence();
+#endif
+}
+
+#endif
