@@ -43,6 +43,7 @@ class Backend(Protocol):
     program: Program
     device: torch.device
     sources: Mapping[str, str]
+    source_paths: tuple[str, ...]
 
     def frame(self, sizes: Mapping[str, int]) -> Frame: ...
 
@@ -82,6 +83,8 @@ class CpuBackend:
         self.program = generated.program
         self.sources = dict(generated.files)
         self.native = cpu_runtime.load(generated)
+        folder = self.native.path.parent
+        self.source_paths = tuple(str(folder / name) for name in self.sources if name.endswith(".cpp"))
         self.device = torch.device("cpu")
         self._outputs = OutputPool()
 
@@ -133,6 +136,7 @@ class GpuBackend:
         self.program = generated.program
         self.sources = {f"{generated.name}.py": generated.source}
         self.native = gpu_runtime.load(generated)
+        self.source_paths = (str(self.native.path),)
         self.device = device
 
     def plan(self, sizes: Mapping[str, int]) -> Plan:
@@ -180,6 +184,7 @@ class ReferenceBackend:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.sources: dict[str, str] = {}
+        self.source_paths: tuple[str, ...] = ()
         self.device = torch.device("cpu")
 
     def plan(self, sizes: Mapping[str, int]) -> Plan:
