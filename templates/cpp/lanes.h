@@ -53,6 +53,22 @@ template <class T> GC_INLINE T gc_highest() {
 }
 template <class T> GC_INLINE T gc_lowest() { return (T)-1 > 0 ? (T)0 : (T)(-gc_highest<T>() - 1); }
 
+template <class T, int64_t lanes> GC_INLINE void gc_fill(T (&values)[lanes], T value) {
+#pragma omp simd
+  for (int64_t lane = 0; lane < lanes; ++lane) values[lane] = value;
+}
+
+// step(index, lane) for every index below extent; indices of one lane come in rising order.
+template <int64_t lanes, class Step> GC_INLINE void gc_for_lanes(int64_t extent, const Step& step) {
+  const int64_t whole = extent / lanes * lanes;
+  for (int64_t start = 0; start < whole; start += lanes) {
+#pragma omp simd
+    for (int64_t lane = 0; lane < lanes; ++lane) step(start + lane, lane);
+  }
+#pragma omp simd
+  for (int64_t lane = 0; lane < extent - whole; ++lane) step(whole + lane, lane);
+}
+
 // Join all lanes pairwise, in an order that depends on their number only.
 template <class T, int64_t lanes, class Join> GC_INLINE T gc_fold(T (&values)[lanes], Join join) {
   static_assert((lanes & (lanes - 1)) == 0, "a power of two");

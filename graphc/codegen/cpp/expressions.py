@@ -235,7 +235,7 @@ _KEYWORDS = frozenset(
     "explicit export extern false float for friend goto if inline int long mutable namespace new not nullptr operator "
     "or private protected public register return short signed sizeof static struct switch template this throw true try "
     "typedef typename union unsigned using virtual void volatile while xor exp log pow sin cos tan tanh sqrt erf abs "
-    "floor ceil round trunc fabs main lane".split()
+    "floor ceil round trunc fabs main".split()
 )
 
 

@@ -41,7 +41,7 @@ from graphc.ir.kernel import (
     Reduction,
     Store,
 )
-from graphc.types import Dim, product
+from graphc.types import Dim, DType, product
 
 STACK_SCRATCH = 32 << 10  # larger scratch comes from the thread's arena
 ANCHOR = "anchor result"  # the key of the anchor's result among the known scalars
@@ -224,9 +224,14 @@ class NestPrinter:
     def scope(self) -> Iterator[None]:
         """What is defined inside is forgotten after."""
         saved = dict(self.env)
-        with self.names.scope():
-            yield
+        yield
         self.env = saved
+
+    @contextmanager
+    def block(self, header: str, end: str = "}") -> Iterator[None]:
+        """A C++ block; identifiers declared inside are free again after it."""
+        with self.out.block(header, end), self.names.scope():
+            yield
 
     # Loops
 
@@ -260,7 +265,7 @@ class NestPrinter:
         shares_its_loop = self.schedule.mode is Mode.MAP and self.schedule.threaded
         if self.in_region and not shares_its_loop:
             self.out.line("#pragma omp single nowait")
-        with self.out.block(""):
+        with self.block(""):
             self._item("")
 
     def _pragma(self, loops: int) -> None:
@@ -281,14 +286,14 @@ class NestPrinter:
             variable = self.names.new(axis.name)
             self.env[axis.name] = variable
             extent = dim_text(axis.extent)
-            with self.out.block(f"for (int64_t {variable} = 0; {variable} < {extent}; ++{variable})"):
+            with self.block(f"for (int64_t {variable} = 0; {variable} < {extent}; ++{variable})"):
                 self._open_items(items[1:], blocked)
         elif blocked:
             vector = self.schedule.vector
             assert vector is not None
             start = self.names.new(f"{vector}_start")
             extent = dim_text(extent_of(self.nest, vector))
-            with self.out.block(
+            with self.block(
                 f"for (int64_t {start} = 0; {start} < {extent}; {start} += {self.schedule.block})"
             ):
                 self._item(start)
@@ -436,7 +441,7 @@ class NestPrinter:
         tiles = self._declare_tiles(stores, lanes)
         self.out.line(self._simd_pragma(lanes))
         v = lanes.variable
-        with self.scope(), self.out.block(f"for (int64_t {v} = 0; {v} < {lanes.count}; ++{v})"):
+        with self.scope(), self.block(f"for (int64_t {v} = 0; {v} < {lanes.count}; ++{v})"):
             if lanes.value != v:
                 self.env[vector] = self.names.new(vector)
                 self.out.line(f"const int64_t {self.env[vector]} = {lanes.value};")
@@ -497,33 +502,21 @@ class NestPrinter:
         kept = [name for name in self.scratch if self.analysis.phase[name] == number]
         return reduces, stores, kept
 
-    def _declare_accumulators(self, reduces: Sequence[Reduce], count: str) -> None:
+    def _declare_accumulators(self, reduces: Sequence[Reduce]) -> None:
         """Arrays of accumulators, one element a lane, set to the identity."""
-        if not reduces:
-            return
-        starts = []
         for reduce in reduces:
-            value_type = self._argument_type(reduce)
-            identity = fold(reduce.operation, self._argument_dtype(reduce)).identity
-            arrays: tuple[str, ...] = (self.names.new(f"{reduce.name}_lanes"),)
-            self.out.line(f"alignas(64) {value_type} {arrays[0]}[{self.schedule.block}];")
-            starts.append(f"{arrays[0]}[{{lane}}] = {identity};")
+            dtype = self._argument_dtype(reduce)
+            arrays = [self.names.new(f"{reduce.name}_lanes")]
+            self.out.line(f"alignas(64) {TYPES[dtype]} {arrays[0]}[{self.schedule.block}];")
+            self.out.line(f"gc_fill({arrays[0]}, {fold(reduce.operation, dtype).identity});")
             if reduce.operation in _ARGS:
-                arrays = (*arrays, self.names.new(f"{reduce.name}_at"))
+                arrays.append(self.names.new(f"{reduce.name}_at"))
                 self.out.line(f"alignas(64) {self._position_type()} {arrays[1]}[{self.schedule.block}];")
-                starts.append(f"{arrays[1]}[{{lane}}] = 0;")
-            self.accumulators[reduce.name] = arrays
-        lane = self.names.new("lane")
-        self.out.line("#pragma omp simd")
-        with self.out.block(f"for (int64_t {lane} = 0; {lane} < {count}; ++{lane})"):
-            for start in starts:
-                self.out.line(start.format(lane=lane))
+                self.out.line(f"gc_fill({arrays[1]}, ({self._position_type()})0);")
+            self.accumulators[reduce.name] = tuple(arrays)
 
-    def _argument_dtype(self, reduce: Reduce):  # type: ignore[no-untyped-def]
+    def _argument_dtype(self, reduce: Reduce) -> DType:
         return reduce.dtype if reduce.operation not in _ARGS else self.analysis.definitions[reduce.argument].dtype
-
-    def _argument_type(self, reduce: Reduce) -> str:
-        return TYPES[self._argument_dtype(reduce)]
 
     def _position_type(self) -> str:
         points = product(axis.extent for axis in self.nest.reductions)
@@ -566,7 +559,7 @@ class NestPrinter:
                 variable = self.names.new(axis.name)
                 self.env[axis.name] = variable
                 extent = dim_text(axis.extent)
-                manager = self.out.block(f"for (int64_t {variable} = 0; {variable} < {extent}; ++{variable})")
+                manager = self.block(f"for (int64_t {variable} = 0; {variable} < {extent}; ++{variable})")
                 manager.__enter__()
                 managers.append(manager)
             yield
@@ -587,7 +580,7 @@ class NestPrinter:
     def _column_pass(self, number: int, lanes: Lanes) -> None:
         """One pass in which every lane is an output of its own."""
         reduces, stores, kept = self._pass_work(number)
-        self._declare_accumulators(reduces, lanes.count)
+        self._declare_accumulators(reduces)
         roots = self._roots(reduces, stores, kept)
         with self._row_loops():
             self._load_kept(number, lanes.variable)
@@ -614,7 +607,7 @@ class NestPrinter:
     def _row_pass(self, number: int) -> None:
         """One pass along rows: lanes of accumulators that are folded at the end."""
         reduces, stores, kept = self._pass_work(number)
-        self._declare_accumulators(reduces, str(self.schedule.block))
+        self._declare_accumulators(reduces)
         roots = self._roots(reduces, stores, kept)
         with self._row_loops():
             self._row_scalars(roots)
@@ -647,7 +640,7 @@ class NestPrinter:
         if any(store.buffer in self.schedule.streams for store in stores):
             start = self.names.new(f"{vector}_start")
             header = f"for (int64_t {start} = 0; {start} < {dim_text(extent)}; {start} += {STREAM_TILE})"
-            with self.out.block(header):
+            with self.block(header):
                 self._row_lanes(number, self._block_lanes(start, extent, STREAM_TILE), roots, stores, kept)
         else:
             variable = self.names.new(vector)
@@ -669,18 +662,15 @@ class NestPrinter:
     def _row_reduction(
         self, number: int, roots: list[str], reduces: Sequence[Reduce], stores: Sequence[Store], kept: Sequence[str]
     ) -> None:
-        """Full blocks of lanes, then the rest of the row, both through one step function where both occur."""
-        vector, block = self.schedule.vector, self.schedule.block
+        """One step function over the row, run in blocks of lanes."""
+        vector = self.schedule.vector
         assert vector is not None
-        extent = extent_of(self.nest, vector)
-        full = dim_text(extent - extent % block) if isinstance(extent, int) else f"{dim_factor(extent)} / {block} * {block}"
+        extent = dim_text(extent_of(self.nest, vector))
         wanted = self.needed(roots)
         self.hoist_guards([*(self.analysis.definitions[name] for name in sorted(wanted)), *stores])
         variable, lane = self.names.new(vector), self.names.new("lane")
-        step = self.names.new("step")
-        with self.scope(), self.out.block(
-            f"const auto {step} = [&](int64_t {variable}, int64_t {lane}) GC_LAMBDA_INLINE", end="};"
-        ):
+        head = f"gc_for_lanes<{self.schedule.block}>({extent}, [&](int64_t {variable}, int64_t {lane}) GC_LAMBDA_INLINE"
+        with self.scope(), self.block(head, end="});"):
             self.env[vector] = variable
             self._load_kept(number, lane)
             self.define(self.needed(roots))
@@ -689,16 +679,6 @@ class NestPrinter:
                 self.store(store)
             for reduce in reduces:
                 self._accumulate(reduce, lane)
-        start = self.names.new(f"{vector}_start")
-        if full != "0":
-            with self.out.block(f"for (int64_t {start} = 0; {start} < {full}; {start} += {block})"):
-                self.out.line("#pragma omp simd")
-                self.out.line(f"for (int64_t {lane} = 0; {lane} < {block}; ++{lane}) {step}({start} + {lane}, {lane});")
-        if not isinstance(extent, int) or extent % block:
-            rest = str(extent % block) if isinstance(extent, int) else f"{dim_factor(extent)} % {block}"
-            shift = f"{full} + " if full != "0" else ""
-            self.out.line("#pragma omp simd")
-            self.out.line(f"for (int64_t {lane} = 0; {lane} < {rest}; ++{lane}) {step}({shift}{lane}, {lane});")
 
 
 def _guard_key(guard: Guard) -> str:
