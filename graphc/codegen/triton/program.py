@@ -1,0 +1,168 @@
+"""A whole program as one Triton module: its source text, and what a launcher must know about it. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from graphc.codegen.triton import anchors
+from graphc.codegen.triton.expressions import Names, dim_text, identifier, without_parentheses
+from graphc.codegen.triton.kernel import Grid, KernelSource, print_kernel
+from graphc.codegen.triton.scalars import HELPER_NAMES, with_required
+from graphc.codegen.triton.schedule import GpuTarget
+from graphc.ir.kernel import Kernel
+from graphc.ir.program import Buffer, Program, Role
+from graphc.templates import render
+from graphc.types import Dim, TensorType
+
+RESERVED = frozenset({"run", "sizes", "main", "index_type", "torch", "triton", "tl", "buffers"})
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One launch: `arguments` are buffer numbers, `symbols` the sizes that follow them, `blocks` the constants.
+
+    The grid has as many programs as the sum over nests of the product over groups of ceil(extent / block).
+    """
+
+    function: str
+    arguments: tuple[int, ...]
+    pointers: tuple[str, ...]
+    symbols: tuple[str, ...]
+    wide: tuple[Dim, ...]
+    blocks: tuple[tuple[str, int], ...]
+    grid: Grid
+    warps: int
+    stages: int
+
+
+@dataclass(frozen=True, slots=True)
+class TritonProgram:
+    """A generated module. `buffers` are those of the program, then the workspaces that the kernels need."""
+
+    name: str
+    source: str
+    launches: tuple[Launch, ...]
+    buffers: tuple[Buffer, ...]
+    symbols: tuple[str, ...]
+
+
+def generate(program: Program, target: GpuTarget | None = None) -> TritonProgram:
+    """Print every kernel of the program, once each, and its launches in order."""
+    target = target or GpuTarget()
+    names = Names(HELPER_NAMES | RESERVED)
+    printed = [_kernel_sources(kernel, names, target) for kernel in program.kernels]
+    buffers = list(program.buffers)
+    launches: list[Launch] = []
+    for step in program.steps:
+        sources, workspaces = printed[step.kernel]
+        first = len(buffers)
+        buffers += [_workspace(name, type, first + n) for n, (name, type) in enumerate(workspaces)]
+        numbers = (*step.arguments, *range(first, len(buffers)))
+        launches += [_launch(source, numbers) for source in sources]
+    used = [source for sources, _ in printed for source in sources]
+    source = _module(program, used, tuple(launches), tuple(buffers))
+    return TritonProgram(program.name, source, tuple(launches), tuple(buffers), program.symbols)
+
+
+def _kernel_sources(
+    kernel: Kernel, names: Names, target: GpuTarget
+) -> tuple[tuple[KernelSource, ...], tuple[tuple[str, TensorType], ...]]:
+    """The functions that a kernel becomes, in launch order, and the workspaces after its parameters."""
+    stages, workspaces = anchors.stages_of(kernel, target)
+    sources = []
+    parameters = [p.name for p in kernel.parameters] + [name for name, _ in workspaces]
+    for stage in stages:
+        function = names.new(stage.name)
+        source = (
+            anchors.print_anchor(stage, function, target)
+            if stage.anchor
+            else print_kernel(stage, function, target)
+        )
+        arguments = tuple(parameters.index(stage.parameters[i].name) for i in source.arguments)
+        sources.append(replace(source, arguments=arguments))
+    return tuple(sources), workspaces
+
+
+def _workspace(name: str, type: TensorType, number: int) -> Buffer:
+    return Buffer(f"{name}_{number}", type, Role.WORKSPACE)
+
+
+def _launch(source: KernelSource, numbers: tuple[int, ...]) -> Launch:
+    return Launch(
+        source.function,
+        tuple(numbers[position] for position in source.arguments),
+        source.pointers,
+        source.symbols,
+        source.wide,
+        source.blocks,
+        source.grid,
+        source.warps,
+        source.stages,
+    )
+
+
+def _module(
+    program: Program, sources: list[KernelSource], launches: tuple[Launch, ...], buffers: tuple[Buffer, ...]
+) -> str:
+    helpers = with_required(set().union(*(source.helpers for source in sources)))
+    symbols = tuple(identifier(symbol) for symbol in program.symbols)
+    return render(
+        "triton/module.py.j2",
+        header=_header(program),
+        functions=helpers,
+        kernels=[source.text for source in sources],
+        wide=any(source.wide for source in sources),
+        symbols="".join(f", {symbol}" for symbol in symbols),
+        parameters=", ".join(symbols),
+        launches=[launch_text(launch) for launch in launches],
+        buffers=[
+            (b.name, f"torch.{str(b.type.dtype.torch).removeprefix('torch.')}", _plain(b.type.size))
+            for b in buffers
+        ],
+        defaults=", ".join("64" for _ in symbols),
+    )
+
+
+def _header(program: Program) -> list[str]:
+    return [
+        f"{program.name}: Triton kernels made by graphc from the graph below.",
+        "To make this file again: graphc dump MODEL --stage source --target triton",
+        "To run it alone: python FILE" + "".join(f" {symbol}" for symbol in program.symbols),
+        "",
+        *str(program.graph).splitlines(),
+    ]
+
+
+def launch_text(launch: Launch) -> str:
+    """The launch as Python: function[grid](buffers, sizes, constants)."""
+    constants = [f"{name}={value}" for name, value in launch.blocks]
+    if launch.wide:
+        constants.insert(0, f"INDEX=index_type({', '.join(_plain(size) for size in launch.wide)})")
+    constants.append(f"num_warps={launch.warps}")
+    constants += [f"num_stages={launch.stages}"] if launch.stages != 2 else []
+    arguments = [*(f"buffers[{number}]" for number in launch.arguments), *launch.symbols, *constants]
+    head = f"{launch.function}[({grid_text(launch.grid)},)]"
+    line = f"{head}({', '.join(arguments)})"
+    if len(line) <= 104:
+        return line
+    return "\n".join([f"    {head}(", *(f"        {argument}," for argument in arguments), "    )"]).lstrip()
+
+
+def grid_text(grid: Grid) -> str:
+    """The number of programs, in Python."""
+    nests = []
+    for groups in grid:
+        known, parts = 1, []
+        for extent, block in groups:
+            if isinstance(extent, int):
+                known *= -(-extent // block)
+            else:
+                parts.append(f"triton.cdiv({_plain(extent)}, {block})" if block > 1 else dim_text(extent))
+        nests.append(" * ".join([*parts, str(known)] if known != 1 or not parts else parts))
+    if all(text.isdigit() for text in nests):
+        return str(sum(map(int, nests)))
+    return " + ".join(nests)
+
+
+def _plain(dim: Dim) -> str:
+    return without_parentheses(dim_text(dim))
