@@ -3,7 +3,16 @@
 Importing this fills the registry.
 """
 
-from graphc.operators import activation, contraction, losses, shaping, softmax
+from graphc.operators import (
+    activation,
+    contraction,
+    losses,
+    normalization,
+    random,
+    shaping,
+    softmax,
+    spatial,
+)
 from graphc.operators.declare import Operator, operator, operator_names, operators
 
 __all__ = [
@@ -11,9 +20,12 @@ __all__ = [
     "activation",
     "contraction",
     "losses",
+    "normalization",
     "operator",
     "operator_names",
     "operators",
+    "random",
     "shaping",
     "softmax",
+    "spatial",
 ]

@@ -113,7 +113,8 @@ class _Tracer:
         state = self.context.random_state
         if state is not None:
             # step += 1; iota is (0, 1).
-            self.builder.update(state, self.builder.add(state, self.builder.iota(0, state.type)))
+            with self.builder.at((), state.name):
+                self.builder.update(state, self.builder.add(state, self.builder.iota(0, state.type)))
             inputs.append(state)
         order = {value.name: position for position, value in enumerate(inputs)}
         self.builder.inputs.sort(key=lambda item: order[item.name])
