@@ -1,0 +1,400 @@
+// C[m, n] = sum over k of A[m, k] B[k, n], with the rest of the fused kernel as an epilogue on finished rows.
+//
+// Called by generated code:
+//
+//   gc_gemm<float>(M, N, K, gc_matrix<float>{a, a_row, a_col}, gc_matrix<float>{b, b_row, b_col},
+//                  [&](int64_t m, int64_t n, int64_t count, const float* acc) {
+//                    #pragma omp simd
+//                    for (int64_t i = 0; i < count; ++i) y[m * N + n + i] = gc_max(acc[i] + bias[n + i], 0.0f);
+//                  });
+//   gc_gemm_batched<float>(batch, M, N, K, A, a_batch, B, b_batch, [&](int64_t batch, int64_t m, ...) {...});
+//   gc_contract<float>(M, N, K, left, right, epilogue);   // operands of any kind, see "Operands" below
+//
+// Layout     element (row, col) of a matrix lies at data[row * row_stride + col * col_stride]; any strides, also 0, so a
+//            transposed operand is the same data with the strides exchanged. T is float or double.
+// Epilogue   called once for each row segment of finished sums, in any order, from any thread: `acc` holds `count` of
+//            them (up to GC_BLOCK_COLUMNS), for C[m, n .. n + count). It may read and write what it likes but A and B.
+// Order      each sum runs over k from 0 up, whatever M, N and the number of threads: results never depend on those.
+// Threads    its own `omp parallel` over blocks of C when the work pays for it, no barrier inside. Called from inside a
+//            parallel region it runs on the calling thread; gc_contract_part computes one thread's share there.
+// Workspace  gc_workspace_bytes per thread, allocated by a thread's first call and kept: nothing for the caller to do.
+// K may be 0 (the epilogue sees zeros); M or N may be 0 (it sees nothing).
+#ifndef GC_GEMM_H
+#define GC_GEMM_H
+
+#include "prelude.h"
+
+extern "C" int omp_get_max_threads(void) noexcept;
+extern "C" int omp_get_num_threads(void) noexcept;
+extern "C" int omp_get_thread_num(void) noexcept;
+extern "C" int omp_in_parallel(void) noexcept;
+extern "C" int posix_memalign(void**, size_t, size_t) noexcept;
+extern "C" void free(void*) noexcept;
+
+// ---- blocking: a tile of C in registers, a panel of A in L1, a block of B in L2 -------------------------------------
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define GC_TILE_ROWS 14  // 28 accumulators of 32 registers
+#else
+#define GC_TILE_ROWS 6  // 12 of 16
+#endif
+#define GC_TILE_VECTORS 2
+#define GC_BLOCK_COLUMNS 384
+#define GC_BLOCK_DEPTH(T) (1536 / (int64_t)sizeof(T))
+#define GC_BLOCK_ROWS(T) (GC_TILE_ROWS * (GC_TILE_ROWS > 8 ? 144 : 336) / (int64_t)sizeof(T))
+
+template <class T> struct gc_workspace {
+  alignas(64) T left[GC_TILE_ROWS * (GC_BLOCK_DEPTH(T) + 16)];
+  alignas(64) T right[GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS];
+  alignas(64) T sums[GC_BLOCK_ROWS(T) * GC_BLOCK_COLUMNS];
+};
+constexpr size_t gc_workspace_bytes = sizeof(gc_workspace<float>);
+static_assert(sizeof(gc_workspace<double>) <= gc_workspace_bytes + 4096, "f64 has its own, no larger, blocks");
+
+struct gc_thread_memory {
+  void* data = nullptr;
+  ~gc_thread_memory() { free(data); }
+};
+
+// The calling thread's workspace; the first call on a thread allocates it.
+GC_NOINLINE void* gc_thread_workspace() {
+  static thread_local gc_thread_memory memory;
+  if (!memory.data && posix_memalign(&memory.data, 4096, gc_workspace_bytes + 4096)) __builtin_abort();
+  return memory.data;
+}
+
+// ---- one tile of C in registers ---------------------------------------------------------------------------------------
+
+// c[R][V lanes] (+)= a[R][depth] b[depth][V lanes]. Scalars of A are broadcast, so A may lie in any strides.
+template <class T, int R, int V>
+GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, int64_t a_col, const T* GC_RESTRICT b,
+                         int64_t b_row, T* GC_RESTRICT c, int64_t c_row, bool accumulate) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int L = GC_LANES(T);
+  vec sum[R][V];
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < V; ++j) sum[i][j] = accumulate ? (vec)*(const memory*)(c + i * c_row + j * L) : vec{};
+  for (int64_t k = 0; k < depth; ++k) {
+    vec right[V];
+#pragma GCC unroll 4
+    for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + j * L);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      T left = a[i * a_row];
+#pragma GCC unroll 4
+      for (int j = 0; j < V; ++j) sum[i][j] += left * right[j];
+    }
+    a += a_col;
+    b += b_row;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < V; ++j) *(memory*)(c + i * c_row + j * L) = sum[i][j];
+}
+
+// Up to GC_TILE_ROWS rows: one full tile, or the rows' binary digits as smaller ones.
+template <class T, int V>
+GC_INLINE void gc_tile_rows(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_col, const T* b,
+                            int64_t b_row, T* c, int64_t c_row, bool accumulate) {
+  if (rows == GC_TILE_ROWS) {
+    gc_tile<T, GC_TILE_ROWS, V>(depth, a, a_row, a_col, b, b_row, c, c_row, accumulate);
+    return;
+  }
+#define GC_TILE_STEP(R)                                                            \
+  if (rows & R) {                                                                  \
+    gc_tile<T, R, V>(depth, a, a_row, a_col, b, b_row, c, c_row, accumulate);      \
+    a += R * a_row;                                                                \
+    c += R * c_row;                                                                \
+  }
+#if GC_TILE_ROWS > 8
+  GC_TILE_STEP(8)
+#endif
+  GC_TILE_STEP(4) GC_TILE_STEP(2) GC_TILE_STEP(1)
+#undef GC_TILE_STEP
+}
+
+// A block of B as panels of 2 lanes' width, the last of 1 or 2: packed by ourselves or B's own rows.
+template <class T> struct gc_panels {
+  const T* data;
+  int64_t step, row;  // from panel to panel, from row to row
+  const T* last;
+  int64_t last_row;
+};
+
+// One panel of rows of C: `columns` is rounded up to whole lanes, c has room for them.
+template <class T>
+GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row, int64_t a_col,
+                              gc_panels<T> b, T* c, int64_t c_row, bool accumulate) {
+  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
+  int64_t n = 0;
+  for (; n + W < columns; n += W)
+    gc_tile_rows<T, GC_TILE_VECTORS>(rows, depth, a, a_row, a_col, b.data + n / W * b.step, b.row, c + n, c_row,
+                                     accumulate);
+  if (columns - n > L)
+    gc_tile_rows<T, GC_TILE_VECTORS>(rows, depth, a, a_row, a_col, b.last, b.last_row, c + n, c_row, accumulate);
+  else if (columns > n)
+    gc_tile_rows<T, 1>(rows, depth, a, a_row, a_col, b.last, b.last_row, c + n, c_row, accumulate);
+}
+
+// ---- transposing in registers -----------------------------------------------------------------------------------------
+
+// The lower or upper halves of x and y, interleaved.
+template <class V, int L, bool High> GC_INLINE V gc_interleave(V x, V y) {
+  constexpr int h = High ? L / 2 : 0;
+  if constexpr (L == 16)
+    return __builtin_shufflevector(x, y, h, h + 16, h + 1, h + 17, h + 2, h + 18, h + 3, h + 19, h + 4, h + 20, h + 5,
+                                   h + 21, h + 6, h + 22, h + 7, h + 23);
+  else if constexpr (L == 8)
+    return __builtin_shufflevector(x, y, h, h + 8, h + 1, h + 9, h + 2, h + 10, h + 3, h + 11);
+  else if constexpr (L == 4)
+    return __builtin_shufflevector(x, y, h, h + 4, h + 1, h + 5);
+  else
+    return __builtin_shufflevector(x, y, h, h + 2);
+}
+
+// to[j][i] = from[i][j] for L x L elements: log2(L) rounds of interleaving the two halves of the rows.
+template <class T>
+GC_INLINE void gc_transpose_square(const T* from, int64_t from_row, T* to, int64_t to_row) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int L = GC_LANES(T);
+  vec x[L], y[L];
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i) x[i] = *(const memory*)(from + i * from_row);
+#pragma GCC unroll 4
+  for (int half = L; half > 1; half /= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < L / 2; ++i) {
+      y[2 * i] = gc_interleave<vec, L, false>(x[i], x[i + L / 2]);
+      y[2 * i + 1] = gc_interleave<vec, L, true>(x[i], x[i + L / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) x[i] = y[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i) *(memory*)(to + i * to_row) = x[i];
+}
+
+// to[j * to_row + i] = from[i * from_row + j] for i < rows, j < columns.
+template <class T>
+GC_NOINLINE void gc_transpose(int64_t rows, int64_t columns, const T* GC_RESTRICT from, int64_t from_row,
+                              T* GC_RESTRICT to, int64_t to_row) {
+  constexpr int64_t L = GC_LANES(T);
+  int64_t i = 0;
+  for (; i + L <= rows; i += L) {
+    int64_t j = 0;
+    for (; j + L <= columns; j += L) gc_transpose_square(from + i * from_row + j, from_row, to + j * to_row + i, to_row);
+    for (; j < columns; ++j)
+      for (int64_t l = 0; l < L; ++l) to[j * to_row + i + l] = from[(i + l) * from_row + j];
+  }
+  for (; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) to[j * to_row + i] = from[i * from_row + j];
+}
+
+// One panel of a strided matrix: out[i * width + j] = from[i, j], and zero for columns <= j < width.
+template <class T>
+GC_NOINLINE void gc_pack_panel(const T* GC_RESTRICT from, int64_t row_stride, int64_t col_stride, int64_t depth,
+                               int64_t columns, int64_t width, T* GC_RESTRICT out) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int64_t L = GC_LANES(T);
+  if (columns < width)
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = columns; j < width; ++j) out[k * width + j] = 0;
+  if (col_stride == 1 && columns % L == 0) {
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = 0; j < columns; j += L) *(vec*)(out + k * width + j) = *(const memory*)(from + k * row_stride + j);
+  } else if (row_stride == 1) {
+    gc_transpose(columns, depth, from, col_stride, out, width);
+  } else {
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = 0; j < columns; ++j) out[k * width + j] = from[k * row_stride + j * col_stride];
+  }
+}
+
+// ---- Operands ---------------------------------------------------------------------------------------------------------
+//
+// A left operand has   rows(m, rows, k, depth, reuse, scratch) -> gc_rows: where those rows lie, copied to scratch or
+//                      not (scratch holds GC_TILE_ROWS * (GC_BLOCK_DEPTH + 16) elements; reuse is the columns of C).
+// A right operand has  pack(k, depth, n, columns, width, out): out[i * width + j] = B[k + i, n + j], and zero for
+//                      columns <= j < width;
+//                      direct(rows, depth), whether B[k, n .. n + lanes) may be loaded in place instead;
+//                      at(k, n) and row_stride, used then.
+
+template <class T> struct gc_rows {
+  const T* data;
+  int64_t row, column;
+};
+
+template <class T> struct gc_matrix {
+  const T* data;
+  int64_t row_stride, col_stride;
+
+  const T* at(int64_t row, int64_t col) const { return data + row * row_stride + col * col_stride; }
+
+  gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t reuse, T* scratch) const {
+    const T* from = at(m, k);
+    // Rows a power of two apart would fight for the same cache lines; else few columns do not pay for a copy.
+    bool clash = row_stride * (int64_t)sizeof(T) % 2048 == 0 && col_stride == 1;
+    if (rows == 1 || (reuse <= 128 && !clash)) return {from, row_stride, col_stride};
+    return copy_rows(from, rows, depth, scratch);
+  }
+
+  gc_rows<T> copy_rows(const T* from, int64_t rows, int64_t depth, T* scratch) const {
+    if (col_stride == 1) {
+      constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
+      for (int64_t i = 0; i < rows; ++i) __builtin_memcpy(scratch + i * step, from + i * row_stride, depth * sizeof(T));
+      return {scratch, step, 1};
+    }
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t i = 0; i < rows; ++i) scratch[k * rows + i] = from[k * col_stride + i * row_stride];
+    return {scratch, 1, rows};
+  }
+
+  // In place where few rows use B, or where the block lies close together and its rows do not clash.
+  bool direct(int64_t rows, int64_t depth) const {
+    int64_t bytes = row_stride * (int64_t)sizeof(T);
+    return col_stride == 1 && (rows <= 2 * GC_TILE_ROWS || (bytes * depth <= (1 << 17) && bytes % 1024 != 0));
+  }
+
+  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
+    gc_pack_panel(at(k, n), row_stride, col_stride, depth, columns, width, out);
+  }
+};
+
+// ---- a region of C on one thread --------------------------------------------------------------------------------------
+
+// Packs B[k .. k + depth, n .. n + columns), or points into it.
+template <class T, class Right>
+gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_t k, int64_t depth, int64_t n, int64_t columns,
+                            T* out) {
+  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
+  int64_t last = columns > 0 ? (columns - 1) / W * W : 0;
+  int64_t width = columns - last > L ? W : L;
+  if (right.direct(rows, depth)) {
+    const T* from = right.at(k, n);
+    if (columns % L == 0) return {from, W, right.row_stride, from + last, right.row_stride};
+    right.pack(k, depth, n + last, columns - last, width, out);
+    return {from, W, right.row_stride, out, width};
+  }
+  for (int64_t j = 0; j < last; j += W) right.pack(k, depth, n + j, W, W, out + j * depth);
+  right.pack(k, depth, n + last, columns - last, width, out + last * depth);
+  return {out, W * depth, W, out + last * depth, width};
+}
+
+GC_INLINE int64_t gc_even_block(int64_t extent, int64_t limit, int64_t multiple) {
+  int64_t blocks = gc_max_of<int64_t>(1, gc_ceil_div(extent, limit));
+  return gc_max_of(multiple, gc_round_up(gc_ceil_div(extent, blocks), multiple));
+}
+
+template <class T, class Left, class Right, class Epilogue>
+void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth, const Left& left,
+                        const Right& right, const Epilogue& epilogue) {
+  constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
+  auto& work = *(gc_workspace<T>*)gc_thread_workspace();
+  const int64_t block_depth = gc_even_block(depth, GC_BLOCK_DEPTH(T), 1);
+  const int64_t block_columns = gc_even_block(n_end - n_begin, GC_BLOCK_COLUMNS, W);
+  // One block of k: each panel of rows is finished at once. Several: their sums wait in the workspace.
+  const bool whole = depth <= block_depth;
+  const int64_t block_rows = whole ? gc_max_of<int64_t>(1, m_end - m_begin) : GC_BLOCK_ROWS(T);
+  for (int64_t m_block = m_begin; m_block < m_end; m_block += block_rows) {
+    const int64_t m_stop = gc_min_of(m_end, m_block + block_rows);
+    for (int64_t n = n_begin; n < n_end; n += block_columns) {
+      const int64_t columns = gc_min_of(block_columns, n_end - n);
+      const int64_t sums_row = gc_round_up(columns, GC_LANES(T));
+      for (int64_t k = 0; k == 0 || k < depth; k += block_depth) {
+        const int64_t steps = gc_min_of(block_depth, depth - k);
+        const gc_panels<T> panels = gc_right_block<T>(right, m_stop - m_block, k, steps, n, columns, work.right);
+        for (int64_t m = m_block; m < m_stop; m += GC_TILE_ROWS) {
+          const int64_t rows = gc_min_of<int64_t>(GC_TILE_ROWS, m_stop - m);
+          const gc_rows<T> a = left.rows(m, rows, k, steps, columns, work.left);
+          T* sums = work.sums + (whole ? 0 : (m - m_block) * sums_row);
+          gc_row_panel<T>(rows, columns, steps, a.data, a.row, a.column, panels, sums, sums_row, k > 0);
+          if (k + steps < depth) continue;
+          for (int64_t i = 0; i < rows; ++i) epilogue(m + i, n, columns, (const T*)sums + i * sums_row);
+        }
+      }
+    }
+  }
+}
+
+// ---- threads ----------------------------------------------------------------------------------------------------------
+
+struct gc_grid {
+  int64_t rows, columns;  // the blocks that C is cut into
+};
+
+// The cut for `threads` blocks whose largest block costs least: whole tiles of work, and the operands to bring in.
+GC_NOINLINE gc_grid gc_cut(int64_t m, int64_t n, int64_t threads, int64_t tile_columns) {
+  gc_grid best = {1, 1};
+  int64_t least = INT64_MAX;
+  for (int64_t rows = 1; rows <= threads; ++rows) {
+    int64_t columns = threads / rows;
+    int64_t block_m = gc_ceil_div(m, rows), block_n = gc_round_up(gc_ceil_div(n, columns), tile_columns / 2);
+    int64_t ragged = block_m % GC_TILE_ROWS;
+    int64_t padded_m = block_m + (ragged && ragged != 8 ? 2 : 0);
+    int64_t cost = padded_m * block_n + 8 * (padded_m + block_n);
+    if (cost < least) best = {rows, columns}, least = cost;
+  }
+  return best;
+}
+
+// Threads worth waking for that many multiply-adds: about 10 microseconds of work each.
+GC_INLINE int64_t gc_threads_for(double multiply_adds) {
+  if (multiply_adds < 5e5 || omp_in_parallel()) return 1;
+  return gc_min_of<int64_t>(omp_get_max_threads(), (int64_t)(multiply_adds / 2.5e5));
+}
+
+// Block number `part` of the `grid.rows * grid.columns` blocks of C.
+template <class T, class Left, class Right, class Epilogue>
+void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t k, const Left& left, const Right& right,
+                      const Epilogue& epilogue) {
+  constexpr int64_t L = GC_LANES(T);
+  const int64_t i = part / grid.columns, j = part % grid.columns;
+  const int64_t step = gc_round_up(gc_ceil_div(n, grid.columns), L);
+  gc_contract_region<T>(m * i / grid.rows, m * (i + 1) / grid.rows, gc_min_of(n, j * step), gc_min_of(n, (j + 1) * step),
+                        k, left, right, epilogue);
+}
+
+template <class T, class Left, class Right, class Epilogue>
+void gc_contract(int64_t m, int64_t n, int64_t k, const Left& left, const Right& right, const Epilogue& epilogue) {
+  const int64_t threads = gc_threads_for((double)m * n * k);
+  const gc_grid grid = gc_cut(m, n, threads, GC_TILE_VECTORS * GC_LANES(T));
+  const int64_t parts = grid.rows * grid.columns;
+  if (parts == 1) {
+    gc_contract_region<T>(0, m, 0, n, k, left, right, epilogue);
+    return;
+  }
+#pragma omp parallel num_threads((int)parts)
+  for (int64_t part = omp_get_thread_num(); part < parts; part += omp_get_num_threads())
+    gc_contract_part<T>(part, grid, m, n, k, left, right, epilogue);
+}
+
+template <class T, class Epilogue>
+void gc_gemm(int64_t m, int64_t n, int64_t k, gc_matrix<T> a, gc_matrix<T> b, const Epilogue& epilogue) {
+  gc_contract<T>(m, n, k, a, b, epilogue);
+}
+
+// `batch` products; batch b reads A at b * a_batch and B at b * b_batch (0 broadcasts). Epilogue (batch, m, n, count, acc).
+template <class T, class Epilogue>
+void gc_gemm_batched(int64_t batch, int64_t m, int64_t n, int64_t k, gc_matrix<T> a, int64_t a_batch, gc_matrix<T> b,
+                     int64_t b_batch, const Epilogue& epilogue) {
+  const int64_t threads = gc_threads_for((double)batch * m * n * k);
+  const gc_grid grid = gc_cut(m, n, batch >= threads ? 1 : gc_ceil_div(threads, gc_max_of<int64_t>(1, batch)),
+                              GC_TILE_VECTORS * GC_LANES(T));
+  const int64_t parts = grid.rows * grid.columns;
+#pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
+  for (int64_t item = 0; item < batch * parts; ++item) {
+    const int64_t index = item / parts;
+    gc_contract_part<T>(item % parts, grid, m, n, k,
+                        gc_matrix<T>{a.data + index * a_batch, a.row_stride, a.col_stride},
+                        gc_matrix<T>{b.data + index * b_batch, b.row_stride, b.col_stride},
+                        [&](int64_t row, int64_t col, int64_t count, const T* acc) { epilogue(index, row, col, count, acc); });
+  }
+}
+
+#endif
