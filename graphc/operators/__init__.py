@@ -6,12 +6,13 @@ Importing this fills the registry.
 from graphc.operators import (
     activation,
     contraction,
+    convolution,
     losses,
     normalization,
+    pooling,
     random,
     shaping,
     softmax,
-    spatial,
 )
 from graphc.operators.declare import Operator, operator, operator_names, operators
 
@@ -19,6 +20,7 @@ __all__ = [
     "Operator",
     "activation",
     "contraction",
+    "convolution",
     "losses",
     "normalization",
     "operator",
@@ -27,5 +29,5 @@ __all__ = [
     "random",
     "shaping",
     "softmax",
-    "spatial",
+    "pooling",
 ]

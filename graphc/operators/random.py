@@ -14,7 +14,7 @@ from graphc.types import DType
 
 
 def _dropout(builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context) -> Value:
-    """X * mask / keep, so that the expected value stays (inverted dropout)."""
+    """Return x * mask / keep, so that the expected value stays (inverted dropout)."""
     x, keep = inputs[0], 1.0 - parameters.p
     if keep == 1.0 or not (context.is_train or parameters.mode == "always"):
         return x
