@@ -1,0 +1,129 @@
+"""The machine's own limits, measured: the most bytes and the most floating-point operations a second.
+
+Figures of other days or machines say nothing about a run; `Limits.probe` is called in every round of a benchmark and
+the best of all probes counts, so a fraction of the limit is never flattered by a busy moment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from graphc.diagnostics import Diagnostic, ToolchainError
+from graphc.runtime.folders import cache_folder
+from graphc.runtime.memory import allocate
+from graphc.runtime.survey import compiler_candidates
+
+SOURCE = Path(__file__).with_name("limits.cpp")
+FLAGS = (
+    "-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-fopenmp",
+    "-shared", "-fPIC",
+)  # fmt: skip
+# Three arrays of 128 MiB: well over any last-level cache.
+COUNT = 32 << 20
+FMA_STEPS = 500_000
+
+
+class Limits:
+    """The probes, and the best figures so far: `bandwidth` in bytes a second, `flops` a second (f32, all threads).
+
+    Bandwidth is the best of a copy, a triad (both with stores that bypass the cache) and a plain read, bytes read plus
+    bytes written.
+    """
+
+    def __init__(self, count: int = COUNT) -> None:
+        self._library = _load()
+        self._count = count
+        self._arrays = [allocate(4 * count) for _ in range(3)]
+        self._sink = ctypes.c_float(0)
+        for array in self._arrays:
+            self._library.graphc_limit_fill(_pointer(array), ctypes.c_int64(count), ctypes.c_float(1))
+        self.lanes = int(self._library.graphc_limit_lanes())
+        self.threads = 0
+        self.bandwidth = 0.0
+        self.flops = 0.0
+        self.probe()
+
+    def probe(self) -> None:
+        """Measure once more (about 20 ms); the best figures are kept."""
+        a, b, c = (_pointer(array) for array in self._arrays)
+        count = ctypes.c_int64(self._count)
+        library, bytes_an_array = self._library, 4 * self._count
+        passes: tuple[tuple[int, Callable[[], object]], ...] = (
+            (2, lambda: library.graphc_limit_copy(a, b, count)),
+            (3, lambda: library.graphc_limit_triad(a, b, c, count)),
+            (1, lambda: library.graphc_limit_read(a, count)),
+        )
+        for arrays, run in passes:
+            self.bandwidth = max(self.bandwidth, arrays * bytes_an_array / _seconds(run))
+        start = time.perf_counter()
+        self.threads = library.graphc_limit_fma(
+            ctypes.c_int64(FMA_STEPS), ctypes.c_float(0.5), ctypes.byref(self._sink)
+        )
+        operations = FMA_STEPS * 16 * self.lanes * 2 * self.threads
+        self.flops = max(self.flops, operations / (time.perf_counter() - start))
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _pointer(array: object) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)  # type: ignore[attr-defined]
+
+
+def _load() -> ctypes.CDLL:
+    """Build the probes, or take them from the cache; ToolchainError G501 without a compiler, G502 when it fails."""
+    source = SOURCE.read_bytes()
+    for command in compiler_candidates():
+        # -march=native: the library belongs to this processor, so its flags are part of the name.
+        key = hashlib.sha256(source + repr((command, FLAGS, _processor_flags())).encode()).hexdigest()[:16]
+        path = cache_folder() / f"limits-{key}" / "limits.so"
+        if not path.exists():
+            try:
+                _build(command, path)
+            except FileNotFoundError:
+                continue
+        library = ctypes.CDLL(str(path))
+        library.graphc_limit_read.restype = ctypes.c_float
+        return library
+    raise ToolchainError(
+        Diagnostic(
+            "G501",
+            "no C++ compiler for the machine's limits",
+            help="install g++ or clang++; see graphc doctor",
+        )
+    )
+
+
+def _build(command: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        aside = Path(folder) / path.name
+        result = subprocess.run(
+            [*shlex.split(command), *FLAGS, str(SOURCE), "-o", str(aside)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            message = f"{command} fails on {SOURCE.name}: {result.stderr.strip()[:500]}"
+            raise ToolchainError(Diagnostic("G502", message, help="see graphc doctor"))
+        os.replace(aside, path)
+
+
+def _processor_flags() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
