@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphc.ir.graph import Graph, Node, Origins, Value, merge_origins
+from graphc.ir.graph import NO_ATTRIBUTES, Attributes, Graph, Node, Origins, Value, merge_origins
 from graphc.passes.base import NodeError
 from graphc.passes.prune import Prune
 from graphc.primitives.builder import Builder, Scalar
@@ -95,6 +95,14 @@ class Rewriter(Builder):
         number: Scalar = node.attributes["value"]
         return number
 
+    def computed(self, name: str, *operands: Value) -> Value | None:
+        """The result of a primitive without attributes on these operands, where an earlier node computes it.
+
+        Found only while equal nodes are shared, as before that equal operands have different names.
+        """
+        node = self._known.get(_key(primitive(name), operands, NO_ATTRIBUTES))
+        return None if node is None else node.output
+
     # The sweep
 
     def run(self) -> Graph:
@@ -169,10 +177,7 @@ class Rewriter(Builder):
         declared = primitive(node.primitive)
         if not declared.side_effect_free:
             return None
-        operands = [value.name for value in node.inputs]
-        if declared.commutative:
-            operands.sort()
-        key = (node.primitive, tuple(operands), node.attributes)
+        key = _key(declared, node.inputs, node.attributes)
         earlier = self._known.setdefault(key, node)
         if earlier is node:
             return None
@@ -182,6 +187,11 @@ class Rewriter(Builder):
         for output in merged.outputs:
             self._producer[output.name] = merged
         return merged
+
+
+def _key(declared: Primitive, operands: Sequence[Value], attributes: Attributes) -> Hashable:
+    names = [value.name for value in operands]
+    return declared.name, tuple(sorted(names) if declared.commutative else names), attributes
 
 
 def _rename(graph: Graph, names: dict[str, str]) -> Graph:

@@ -149,6 +149,15 @@ def _combine_bounds(rewriter: Rewriter, node: Node) -> Value | None:
     return getattr(rewriter, node.primitive)(inner.inputs[0], choose(bound, outer))  # type: ignore[no-any-return]
 
 
+def _compare_bounded(rewriter: Rewriter, node: Node) -> Value | None:
+    """x > c is max(x, c) > c; when the maximum is at hand, x need not be kept for it.
+
+    So the gradient of relu reads relu's result, and what comes before relu can stay inside a kernel.
+    """
+    bounded = rewriter.computed("maximum" if node.primitive == "gt" else "minimum", *node.inputs)
+    return None if bounded is None else rewriter.emit(node.primitive, bounded, node.inputs[1])
+
+
 def _compute_before_broadcast(rewriter: Rewriter, node: Node) -> Value | None:
     """f(broadcast(x), broadcast(y)) is broadcast(f(x, y)) when both repeat along the same axes."""
     sources: list[Value | Scalar] = []
@@ -194,6 +203,12 @@ RULES = (
         "bounds are no NaN",
         on("maximum", "minimum"),
         _combine_bounds,
+    ),
+    Rule(
+        "gt(x, c) -> gt(maximum(x, c), c)",
+        "also for NaN; x == c is false in both",
+        on("gt", "lt"),
+        _compare_bounded,
     ),
     Rule(
         "f(broadcast(x)) -> broadcast(f(x))",

@@ -18,13 +18,13 @@ STREET: tuple[tuple[str, ...], ...] = (
     ("types", "diagnostics"),
     ("ir",),
     ("primitives",),
-    ("operators",),
+    ("operators", "optimizer", "lr_scheduler"),
     ("symbol",),
     ("passes",),
     ("templates",),
     ("codegen",),
     ("runtime",),
-    ("driver",),
+    ("driver", "training"),
     ("graphc",),  # the package's own lazy table
     ("cli",),
 )
