@@ -82,7 +82,7 @@ def _build_locked(root: Path, entry: Path, build: Build) -> Entry:
             try:
                 build(aside)
             except GraphcError as error:
-                raise _keep_failure(error, aside, root / f"failed-{entry.name}") from error
+                raise _keep_failure(error, aside, root / f"failed-{entry.name}") from None
             _write_record(aside)
             if entry.exists():
                 shutil.rmtree(entry)

@@ -84,8 +84,7 @@ def _print_dot(
         arguments = f"int64_t {item}, "
         outer |= _unravel(item, axes[:-2])
     out.line(call)
-    lambda_head = f"  [&]({arguments}int64_t {row}, int64_t {start}, int64_t {count}, const {c}* {sums})"
-    with out.block(lambda_head, end="  });"):
+    with out.block(f"    [&]({arguments}int64_t {row}, int64_t {start}, int64_t {count}, const {c}* {sums})", end="});"):
         _print_epilogue(out, kernel, buffers, names, outer, (start, count, sums))
     return ("gemm.h",)
 

@@ -40,8 +40,8 @@ def kernel_symbols(kernel: Kernel) -> tuple[str, ...]:
     return tuple(sorted({*kernel.symbols, *dim_symbols(dims)}))
 
 
-def generate_function(kernel: Kernel, name: str, target: CpuTarget, static: bool) -> Function:
-    """Print a kernel; `static` keeps the function private to its unit."""
+def generate_function(kernel: Kernel, name: str, target: CpuTarget, equals: tuple[Kernel, ...] = ()) -> Function:
+    """Print a kernel; `equals` are kernels of other operators that the same function serves."""
     symbols = kernel_symbols(kernel)
     names = Names(symbols)
     scalars = {s.name for nest in kernel.nests for s in nest.body if not isinstance(s, Store)}
@@ -59,8 +59,7 @@ def generate_function(kernel: Kernel, name: str, target: CpuTarget, static: bool
         _print_nests(out, kernel, buffers, names, target)
     text = render(
         "cpp/kernel.cpp.j2",
-        comment=kernel_comment(kernel),
-        linkage="static " if static else "",
+        comment=kernel_comment(kernel, equals),
         function=name,
         parameters=signature,
         body=out.text,
@@ -68,13 +67,14 @@ def generate_function(kernel: Kernel, name: str, target: CpuTarget, static: bool
     return Function(name, f"void {name}({signature});", text, symbols, headers)
 
 
-def kernel_comment(kernel: Kernel) -> list[str]:
-    """The user's operators, then the kernel's IR."""
+def kernel_comment(kernel: Kernel, equals: tuple[Kernel, ...]) -> list[str]:
+    """The user's operators, those of equal kernels, then the kernel's IR."""
     try:
         text = str(kernel)
     except ImportError:
         text = kernel.name
-    return [*(str(origin) for origin in kernel.origins), *text.splitlines()]
+    also = [f"and for {other.name}: {', '.join(map(str, other.origins))}".rstrip(": ") for other in equals]
+    return [*(str(origin) for origin in kernel.origins), *also, *text.splitlines()]
 
 
 def _print_nests(out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget) -> None:

@@ -120,7 +120,7 @@ class NestPrinter:
             if isinstance(statement, Reduce):
                 level[statement.name] = columns
             elif not isinstance(statement, Store):
-                level[statement.name] = vector in self.analysis.axes_of(statement) or any(
+                level[statement.name] = vector in self.analysis.axes[statement.name] or any(
                     level[name] for name in self.analysis.reads(statement)
                 )
         return level

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from graphc.codegen.cpp.equal import structure
 from graphc.codegen.cpp.expressions import TYPES, Names
 from graphc.codegen.cpp.kernels import Function, generate_function
 from graphc.codegen.cpp.target import CpuTarget, detect
+from graphc.ir.kernel import Kernel
 from graphc.ir.program import Program
 from graphc.templates import environment, render
 
@@ -14,6 +16,8 @@ FLAGS = (
     "-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math",
     "-fno-signed-zeros", "-fvisibility=hidden", "-fopenmp", "-shared", "-fPIC",
 )  # fmt: skip
+UNIT_LINES = 700
+TEMPLATE_LINES = {"gemm.h": 120, "conv.h": 240, "scatter.h": 60}
 HEADERS = ("prelude.h", "vector_math.h", "philox.h", "lanes.h", "gemm.h", "conv.h", "scatter.h")
 
 
@@ -36,21 +40,79 @@ class CppProgram:
 def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     """Print a program for a CPU, by default this machine's."""
     target = target or detect()
-    names = Names(program.symbols)
-    functions = [
-        generate_function(kernel, names.new(kernel.name), target, static=True) for kernel in program.kernels
-    ]
+    functions = _functions(program, target)
+    distinct = list({function.name: function for function in functions}.values())
+    units = _units(distinct)
     stem = Names().new(program.name)
-    source = _entry_unit(program, target, functions, [f.text for f in functions])
-    files = [(f"{stem}.cpp", source), *_headers(functions)]
-    labels = ((f"{stem}.cpp", ", ".join(kernel.name for kernel in program.kernels)),)
-    return CppProgram(program.name, tuple(files), program, FLAGS, target, labels)
+    entry = f"{stem}.cpp"
+    if len(units) == 1:
+        files = [(entry, _entry_unit(program, target, functions, distinct))]
+        labels = [(entry, _names(distinct))]
+    else:
+        distinct = [replace(f, text=f.text.replace("static void", "void", 1)) for f in distinct]
+        units = _units(distinct)
+        files = [(entry, _entry_unit(program, target, functions, []))]
+        files.append(("program.h", render("cpp/program.h.j2", title=program.name, declarations=_declarations(distinct))))
+        labels = [(entry, "the entry point")]
+        for number, unit in enumerate(units, 1):
+            files.append((f"{stem}_{number}.cpp", _kernel_unit(program, number, unit)))
+            labels.append((f"{stem}_{number}.cpp", _names(unit)))
+    files += _headers(distinct)
+    return CppProgram(program.name, tuple(files), program, FLAGS, target, tuple(labels))
 
 
-def _entry_unit(program: Program, target: CpuTarget, functions: list[Function], kernels: list[str]) -> str:
+def _functions(program: Program, target: CpuTarget) -> list[Function]:
+    """The function of each kernel; structurally equal kernels share one."""
+    names = Names(program.symbols)
+    shared: dict[str, list[Kernel]] = {}
+    for kernel in program.kernels:
+        shared.setdefault(structure(kernel), []).append(kernel)
+    made = {
+        key: generate_function(kernels[0], names.new(kernels[0].name), target, tuple(kernels[1:]))
+        for key, kernels in shared.items()
+    }
+    return [made[structure(kernel)] for kernel in program.kernels]
+
+
+def _units(functions: list[Function]) -> list[list[Function]]:
+    """Functions in order, cut where a unit has grown to UNIT_LINES; a large template weighs as its lines."""
+    units: list[list[Function]] = [[]]
+    lines = 0
+    for function in functions:
+        weight = function.text.count("\n") + sum(TEMPLATE_LINES.get(h, 0) for h in function.headers)
+        if lines and lines + weight > UNIT_LINES:
+            units.append([])
+            lines = 0
+        units[-1].append(function)
+        lines += weight
+    return units
+
+
+def _names(functions: list[Function]) -> str:
+    return ", ".join(function.name for function in functions)
+
+
+def _declarations(functions: list[Function]) -> list[str]:
+    return [function.declaration for function in functions]
+
+
+def _used_headers(functions: list[Function]) -> list[str]:
+    return [header for header in HEADERS if any(header in function.headers for function in functions)]
+
+
+def _kernel_unit(program: Program, number: int, functions: list[Function]) -> str:
+    return render(
+        "cpp/unit.cpp.j2",
+        title=program.name,
+        part=number,
+        headers=_used_headers(functions),
+        kernels=[function.text for function in functions],
+    )
+
+
+def _entry_unit(program: Program, target: CpuTarget, functions: list[Function], inside: list[Function]) -> str:
     from graphc import __version__
 
-    used = [header for header in HEADERS if any(header in function.headers for function in functions)]
     return render(
         "cpp/program.cpp.j2",
         title=f"program {program.name}",
@@ -62,8 +124,8 @@ def _entry_unit(program: Program, target: CpuTarget, functions: list[Function], 
             f"{index:3} {buffer.role.value:12} {buffer.name}: {buffer.type}"
             for index, buffer in enumerate(program.buffers)
         ],
-        headers=used or ["prelude.h"],
-        kernels=kernels,
+        headers=(_used_headers(inside) if inside else ["program.h"]) if functions else ["prelude.h"],
+        kernels=[function.text for function in inside],
         prepare=_sizes(program),
         calls=_calls(program, functions),
     )
