@@ -229,3 +229,6 @@ def choice(name: str, doc: str, choices: tuple[str, ...], default: Any = REQUIRE
 def ignored(name: str, doc: str = "Read for compatibility; changes nothing.") -> Parameter:
     """A parameter of other systems that has no meaning here."""
     return Parameter(name, Kind("anything", str), doc, "", ignored=True)
+
+
+COUNT = integer("num_args", "Number of inputs; counted where it is not given.", minimum=1)

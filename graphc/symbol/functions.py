@@ -44,7 +44,7 @@ def documentation(declared: Operator) -> str:
     lines += [f"Inputs: {names}", ""]
     if declared.parameters:
         lines.append("Parameters:")
-        for parameter in declared.parameters:
+        for parameter in (item for item in declared.parameters if not item.ignored):
             default = "required" if parameter.required else f"default {parameter.default}"
             lines.append(f"    {parameter.name}: {parameter.allowed}, {default}. {parameter.doc}")
     return "\n".join(lines)
