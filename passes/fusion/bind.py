@@ -1,0 +1,328 @@
+"""Bind lowered nests to buffers: order the kernels, share memory in place, name everything, make the Program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from graphc.ir.graph import Graph, Node, Value, merge_origins
+from graphc.ir.kernel import (
+    Access,
+    AnchorOperation,
+    Kernel,
+    Load,
+    Nest,
+    Parameter,
+    Random,
+    Statement,
+    Store,
+)
+from graphc.ir.program import Buffer, Program, Role, Step
+from graphc.passes.fusion import cost
+from graphc.passes.fusion.canonical import structure
+from graphc.passes.fusion.inplace import reads_only_where_it_writes
+from graphc.passes.fusion.lower import Lowered
+from graphc.passes.fusion.names import Scope, group_name
+from graphc.passes.fusion.options import FusionOptions
+from graphc.passes.fusion.order import Task, order
+from graphc.passes.fusion.partition import Partition
+from graphc.passes.fusion.rewrite import rename_scalars
+from graphc.passes.fusion.simplify import simplify
+from graphc.passes.fusion.space import Space
+from graphc.passes.fusion.storage import Storage
+from graphc.types import Shape, product
+
+
+@dataclass(slots=True)
+class Group:
+    """One kernel to be: its spaces and their nests."""
+
+    number: int
+    spaces: list[Space]
+    nests: list[Lowered]
+
+
+def bind(part: Partition, storage: Storage, groups: Sequence[Group], options: FusionOptions) -> Program:
+    """The program of these groups."""
+    return _Binder(part, storage, groups, options).run()
+
+
+class _Binder:
+    def __init__(
+        self, part: Partition, storage: Storage, groups: Sequence[Group], options: FusionOptions
+    ) -> None:
+        self.part = part
+        self.graph: Graph = part.graph
+        self.storage = storage
+        self.groups = {group.number: group for group in groups}
+        self.options = options
+        self.positions = {node.outputs[0].name: k for k, node in enumerate(self.graph.nodes)}
+        self.kernel_names = Scope()
+        self.buffer_index: dict[str, int] = {}
+
+    def run(self) -> Program:
+        tasks = [self.task(group) for group in self.groups.values()]
+        sizes = {
+            name: self.options.elements(type.shape) * type.dtype.itemsize
+            for name, type in self.storage.types.items()
+            if self.storage.roles[name] is Role.INTERMEDIATE
+        }
+        sequence = [self.groups[number] for number in order(tasks, sizes)]
+        if self.options.enabled and self.options.in_place:
+            self.share(sequence)
+        buffers = self.buffers(sequence)
+        kernels: list[Kernel] = []
+        known: dict[object, int] = {}
+        steps: list[Step] = []
+        for group in sequence:
+            kernel, arguments = self.kernel(group)
+            key = structure(kernel)
+            if key not in known:
+                known[key] = len(kernels)
+                kernels.append(replace(kernel, name=self.kernel_names.unique(kernel.name)))
+            steps.append(Step(known[key], arguments))
+        return Program(
+            self.graph.name,
+            self.graph,
+            tuple(buffers),
+            tuple(kernels),
+            tuple(steps),
+            tuple((item.name, self.buffer_index[item.name]) for item in self.graph.inputs),
+            tuple(
+                (name, self.buffer_index[self.storage.place_of(place)])
+                for name, place in self.storage.outputs
+            ),
+            self.graph.symbols,
+            tuple(self.part.decisions),
+        )
+
+    # Order
+
+    def reads(self, group: Group) -> dict[str, None]:
+        """Places that a group reads."""
+        names = dict.fromkeys(name for lowered in group.nests for name in lowered.sources)
+        names.update(dict.fromkeys(name for space in group.spaces for name in space.whole))
+        return dict.fromkeys(self.storage.place_of(name) for name in names)
+
+    def writes(self, group: Group) -> dict[str, None]:
+        return dict.fromkeys(
+            self.storage.place_of(name) for lowered in group.nests for name in lowered.targets
+        )
+
+    def task(self, group: Group) -> Task:
+        members = [name for space in group.spaces for name in space.members]
+        position = max((self.positions[name] for name in members), default=len(self.positions))
+        after = tuple(n for n in self.part.reach.predecessors(group.number) if n in self.groups)
+        return Task(group.number, position, tuple(self.reads(group)), tuple(self.writes(group)), after)
+
+    # Memory shared in place
+
+    def share(self, sequence: Sequence[Group]) -> None:
+        """Let a result take over the memory of an operand that is read for the last time, element by element."""
+        last: dict[str, int] = {}
+        first: dict[str, int] = {}
+        for step, group in enumerate(sequence):
+            for place in (*self.reads(group), *self.writes(group)):
+                last[place] = step
+                first.setdefault(place, step)
+        for step, group in enumerate(sequence):
+            for lowered in group.nests:
+                for name, value in lowered.targets.items():
+                    place = self.storage.place_of(name)
+                    if first.get(place) == step and self.storage.roles[place] in (
+                        Role.INTERMEDIATE,
+                        Role.OUTPUT,
+                    ):
+                        self.take_over(group, lowered, value, place, step, last, first)
+
+    def take_over(
+        self,
+        group: Group,
+        lowered: Lowered,
+        value: Value,
+        place: str,
+        step: int,
+        last: dict[str, int],
+        first: dict[str, int],
+    ) -> None:
+        for name, source in lowered.sources.items():
+            dying = self.storage.place_of(name)
+            if (
+                self.storage.roles[dying] is not Role.INTERMEDIATE
+                or last[dying] != step
+                or first[dying] == step
+            ):
+                continue
+            type, found = self.storage.types[place], self.storage.types[dying]
+            if type.dtype is not found.dtype or not cost.same_size(Value("", type), Value("", found)):
+                continue
+            aliases = [n for n in lowered.sources if self.storage.place_of(n) == dying]
+            if not self.only_here(group, lowered, dying):
+                continue
+            if all(
+                reads_only_where_it_writes(
+                    lowered.nest, n, value.name, lowered.sources[n].type.shape, value.type.shape
+                )
+                for n in aliases
+            ):
+                self.join_places(dying, place)
+                first[place], last[place] = first[dying], last[place]
+                return
+
+    def only_here(self, group: Group, lowered: Lowered, place: str) -> bool:
+        """True when no other nest of the kernel, and no anchor, touches a place."""
+        whole = {self.storage.place_of(name) for space in group.spaces for name in space.whole}
+        others = {
+            self.storage.place_of(name)
+            for other in group.nests
+            if other is not lowered
+            for name in (*other.sources, *other.targets)
+        }
+        return place not in whole and place not in others
+
+    def join_places(self, old: str, new: str) -> None:
+        storage = self.storage
+        for root, place in list(storage.place.items()):
+            if place == old:
+                storage.place[root] = new
+        storage.place[old] = new
+
+    # Buffers
+
+    def buffers(self, sequence: Sequence[Group]) -> list[Buffer]:
+        storage = self.storage
+        names = [item.name for item in self.graph.inputs]
+        names += [storage.place_of(place) for _, place in storage.outputs]
+        for group in sequence:
+            names += [*self.reads(group), *self.writes(group)]
+        values: dict[str, list[str]] = {}
+        for name, root in storage.root.items():
+            place = storage.place.get(root, root)
+            values.setdefault(place, []).append(name)
+        result: list[Buffer] = []
+        for name in dict.fromkeys(names):
+            self.buffer_index[name] = len(result)
+            producer = self.graph.producers.get(name)
+            origins = producer.origins if producer else ()
+            result.append(
+                Buffer(name, storage.types[name], storage.roles[name], tuple(values.get(name, ())), origins)
+            )
+        return result
+
+    # Kernels
+
+    def kernel(self, group: Group) -> tuple[Kernel, tuple[int, ...]]:
+        space = group.spaces[0]
+        anchor = space.anchor
+        shapes, whole = self.shapes(group)
+        nests = tuple(self.placed(lowered, shapes) for lowered in group.nests)
+        if anchor is None and self.options.enabled:
+            nests, shapes = simplify(nests, shapes)
+        elif anchor is not None:
+            from graphc.passes.fusion.anchors import fit_axes
+
+            nest, shapes = fit_axes(nests[0], shapes, anchor)
+            nests = (nest,)
+        return self.finish(group, nests, shapes, whole)
+
+    def shapes(self, group: Group) -> tuple[dict[str, Shape], list[str]]:
+        """The shape under which the nests see each place (flat when they see several), and the anchor's operands."""
+        shapes: dict[str, Shape] = {}
+        for lowered in group.nests:
+            for value in (*lowered.sources.values(), *lowered.targets.values()):
+                place = self.storage.place_of(value.name)
+                shape = shapes.setdefault(place, value.type.shape)
+                if shape != value.type.shape:
+                    shapes[place] = (product(shape),)
+        anchor = group.spaces[0].anchor
+        whole = [value.name for value in anchor.inputs] if anchor is not None else []
+        return shapes, whole
+
+    def placed(self, lowered: Lowered, shapes: dict[str, Shape]) -> Nest:
+        """The nest with places for values, indices flattened where shapes differ."""
+        from graphc.passes.fusion import index as ix
+
+        def placed(statement: Statement) -> Statement:
+            if not isinstance(statement, (Load, Store, Random)):
+                return statement
+            place = self.storage.place_of(statement.buffer)
+            if isinstance(statement, Random):
+                return replace(statement, buffer=place)
+            table = lowered.sources if isinstance(statement, Load) else lowered.targets
+            shape = table[statement.buffer].type.shape
+            index = statement.index
+            if shape != shapes[place]:
+                index = (ix.flatten(index, shape),)
+            return replace(statement, buffer=place, index=index)
+
+        return replace(lowered.nest, body=tuple(map(placed, lowered.nest.body)))
+
+    def finish(
+        self, group: Group, nests: tuple[Nest, ...], shapes: dict[str, Shape], whole: list[str]
+    ) -> tuple[Kernel, tuple[int, ...]]:
+        """Name parameters and scalars, and make the kernel."""
+        scope = Scope(axis.name for nest in nests for axis in nest.axes)
+        read = {s.buffer for nest in nests for s in nest.body if isinstance(s, (Load, Random))}
+        written = {s.buffer for nest in nests for s in nest.body if isinstance(s, Store)}
+        parameters: list[Parameter] = []
+        arguments: list[int] = []
+        operands: dict[str, str] = {}
+        values = (
+            {value.name: value for value in group.spaces[0].anchor.inputs} if group.spaces[0].anchor else {}
+        )
+        for name in dict.fromkeys(whole):
+            place = self.storage.place_of(name)
+            operands[name] = scope.unique(place)
+            parameters.append(Parameter(operands[name], values[name].type, Access.IN))
+            arguments.append(self.buffer_index[place])
+        names: dict[str, str] = {}
+        order = [s.buffer for nest in nests for s in nest.body if isinstance(s, (Load, Random))]
+        order += [s.buffer for nest in nests for s in nest.body if isinstance(s, Store)]
+        for place in dict.fromkeys(order):
+            names[place] = scope.unique(place)
+            access = Access.IN if place not in written else Access.INOUT if place in read else Access.OUT
+            type = self.storage.types[place].with_shape(shapes[place])
+            parameters.append(Parameter(names[place], type, access))
+            arguments.append(self.buffer_index[place])
+        named = tuple(_named(nest, names, scope) for nest in nests)
+        members = self.members(group)
+        anchor = self.anchor(group, operands)
+        origins = merge_origins(*(node.origins for node in members))
+        fallback = next(iter(group.nests[0].targets), "copy")
+        name = group_name(members, fallback) if members else identifier_of_copy(fallback)
+        return Kernel(name, tuple(parameters), named, anchor, origins), tuple(arguments)
+
+    def members(self, group: Group) -> list[Node]:
+        """The nodes of a group in the graph's order; a group of copies has the node whose result it writes."""
+        found = {name: node for space in group.spaces for name, node in space.members.items()}
+        for space in group.spaces:
+            for sink in space.sinks:
+                producer = self.graph.producers.get(sink.target.name)
+                if producer is not None and not space.members:
+                    found[producer.outputs[0].name] = producer
+        return sorted(found.values(), key=lambda node: self.positions[node.outputs[0].name])
+
+    def anchor(self, group: Group, operands: dict[str, str]) -> AnchorOperation | None:
+        node = group.spaces[0].anchor
+        if node is None:
+            return None
+        return AnchorOperation(
+            node.primitive,
+            tuple(operands[value.name] for value in node.inputs),
+            node.attributes,
+            node.output.type,
+            node.output.type.dtype.compute,
+            node.origins,
+        )
+
+
+def identifier_of_copy(name: str) -> str:
+    return f"copy_{name}"
+
+
+def _named(nest: Nest, buffers: dict[str, str], scope: Scope) -> Nest:
+    """Buffers replaced by parameter names; scalars renamed to be unique in the kernel."""
+    from graphc.passes.fusion.rewrite import rename_buffers
+
+    table = {s.name: scope.unique(s.name) for s in nest.body if not isinstance(s, Store)}
+    return replace(nest, body=tuple(rename_scalars(rename_buffers(s, buffers), table) for s in nest.body))

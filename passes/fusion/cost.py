@@ -1,0 +1,63 @@
+"""What a scalar costs, and traits of values that decide which kernel a node should go to."""
+
+from __future__ import annotations
+
+from graphc.ir.graph import Graph, Node, Value
+from graphc.passes.fusion.options import FusionOptions
+from graphc.primitives.declare import Kind, primitive
+from graphc.types import same_dim
+
+CHEAP_OPERATIONS = frozenset(
+    ["neg", "abs", "sign", "floor", "ceil", "round", "trunc", "logical_not", "is_nan", "cast", "add", "sub", "mul", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "where"]
+)
+"""Scalar operations of a cycle or so: done again rather than kept in memory."""
+
+_MOVES = (Kind.VIEW, Kind.RESHAPE, Kind.CONSTANT, Kind.IDENTITY)
+
+
+def is_cheap(node: Node) -> bool:
+    """True when doing a node again costs next to nothing a scalar."""
+    kind = primitive(node.primitive).kind
+    return kind in _MOVES or (kind is Kind.ELEMENTWISE and node.primitive in CHEAP_OPERATIONS)
+
+
+def elements(value: Value, options: FusionOptions) -> int:
+    return options.elements(value.type.shape)
+
+
+def nbytes(value: Value, options: FusionOptions) -> int:
+    return elements(value, options) * value.type.dtype.itemsize
+
+
+def same_size(a: Value, b: Value) -> bool:
+    return a.type.shape == b.type.shape or same_dim(a.type.size, b.type.size)
+
+
+def epilogue_values(graph: Graph) -> frozenset[str]:
+    """Values that a contraction's epilogue can compute: elementwise from its result, read first on that way."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        kind = primitive(node.primitive).kind
+        if kind is Kind.CONTRACTION:
+            found.add(node.output.name)
+        elif kind in (Kind.ELEMENTWISE, Kind.IDENTITY, Kind.RESHAPE, Kind.VIEW) and any(
+            value.name in found and graph.readers[value.name][0] is node and same_size(value, node.outputs[0])
+            for value in node.inputs
+        ):
+            found.update(value.name for value in node.outputs)
+    return frozenset(found)
+
+
+def reduced_values(graph: Graph) -> dict[str, Node]:
+    """For values computed elementwise from a reduction's result, that reduction."""
+    found: dict[str, Node] = {}
+    for node in graph.nodes:
+        kind = primitive(node.primitive).kind
+        if kind is Kind.REDUCTION:
+            found[node.output.name] = node
+        elif kind in (Kind.ELEMENTWISE, Kind.IDENTITY, Kind.RESHAPE, Kind.VIEW):
+            for value in node.inputs:
+                if value.name in found and same_size(value, node.outputs[0]):
+                    found[node.outputs[0].name] = found[value.name]
+                    break
+    return found

@@ -1,0 +1,78 @@
+"""When may a kernel write over a buffer that it reads: every element is read only at the point that writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graphc.ir.kernel import Compute, IndexValue, Load, Nest, Random, Reduce, Statement, Store, levels
+from graphc.passes.fusion import index as ix
+from graphc.types import Shape
+
+
+def reads_only_where_it_writes(nest: Nest, source: str, target: str, read: Shape, written: Shape) -> bool:
+    """True when `target` may lie in the memory of `source`, whose shapes are `read` and `written`.
+
+    Every load of the source must be at the element that the only store of the target writes, and no pass over the
+    reduction axes after that store's may need the old value.
+    """
+    stores = [s for s in nest.body if isinstance(s, Store) and s.buffer == target]
+    loads = [s for s in nest.body if isinstance(s, Load) and s.buffer == source]
+    if any(isinstance(s, Random) and s.buffer == source for s in nest.body):
+        return False
+    if len(stores) != 1 or any(isinstance(s, Store) and s.buffer == source for s in nest.body):
+        return False
+    (store,) = stores
+    place = ix.flatten(store.index, written)
+    if any(ix.flatten(load.index, read) != place for load in loads):
+        return False
+    return _last_use(nest, {load.name for load in loads}) <= passes(nest)[id(store)]
+
+
+def passes(nest: Nest) -> dict[int, int]:
+    """For each statement (by id) the pass over the reduction axes in or before which it runs.
+
+    Inner statements that need no reduce run in pass 0; a reduce of pass p is known in pass p + 1.
+    """
+    known: dict[str, int] = {}
+    result: dict[int, int] = {}
+    for statement in nest.body:
+        at = max((known[name] for name in _operands(statement) if name in known), default=0)
+        if isinstance(statement, Reduce):
+            known[statement.name] = at + 1
+        elif not isinstance(statement, Store):
+            known[statement.name] = at
+        result[id(statement)] = at
+    return result
+
+
+def _last_use(nest: Nest, names: set[str]) -> int:
+    """The last pass that needs one of these scalars, or an inner scalar made from them."""
+    inner, at = levels(nest), passes(nest)
+    tainted = set(names)
+    last = 0
+    for statement in nest.body:
+        if not any(name in tainted for name in _operands(statement)):
+            continue
+        last = max(last, at[id(statement)])
+        if not isinstance(statement, (Reduce, Store)) and (inner[statement.name] or not nest.reductions):
+            tainted.add(statement.name)
+    return last
+
+
+def _operands(statement: Statement) -> Iterator[str]:
+    match statement:
+        case Compute():
+            yield from statement.arguments
+        case Reduce():
+            yield statement.argument
+        case Store():
+            yield statement.value
+            for place in statement.index:
+                yield from place.variables
+        case Load():
+            for place in statement.index:
+                yield from place.variables
+        case IndexValue():
+            yield from statement.expression.variables
+        case _:
+            pass

@@ -1,0 +1,60 @@
+"""Readable names: C identifiers from the user's names, unique in their scope."""
+
+from __future__ import annotations
+
+import itertools
+import keyword
+import re
+from collections.abc import Iterable
+
+from graphc.ir.graph import Node
+
+LONGEST = 60
+
+_RESERVED = frozenset(
+    ["alignas", "alignof", "and", "asm", "auto", "bool", "break", "case", "catch", "char", "class", "const", "constexpr", "continue", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline", "int", "long", "mutable", "namespace", "new", "noexcept", "not", "operator", "or", "private", "protected", "public", "register", "return", "short", "signed", "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typeid", "typename", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor", "tl", "triton", "main", "None"]
+)
+
+
+def identifier(name: str) -> str:
+    """A C identifier close to a name."""
+    text = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "v"
+    if text[0].isdigit() or text in _RESERVED or keyword.iskeyword(text):
+        text = f"v_{text}"
+    return text[:LONGEST]
+
+
+class Scope:
+    """Hands out identifiers that differ from all given before."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._counters: dict[str, itertools.count[int]] = {}
+
+    def unique(self, name: str) -> str:
+        stem = identifier(name)
+        if stem not in self._taken:
+            self._taken.add(stem)
+            return stem
+        counter = self._counters.setdefault(stem, itertools.count(1))
+        result = next(text for k in counter if (text := f"{stem}_{k}") not in self._taken)
+        self._taken.add(result)
+        return result
+
+
+def group_name(nodes: Iterable[Node], fallback: str) -> str:
+    """The names of the user's operators in order, as many as fit: fc1_relu1."""
+    words: list[str] = []
+    for node in nodes:
+        word = identifier(node.origins[0].name) if node.origins else ""
+        if word and word not in words:
+            words.append(word)
+    if not words:
+        return identifier(fallback)
+    text = words[0]
+    for word in words[1:]:
+        longer = f"{text}_{word}"
+        if len(longer) > LONGEST - 6:
+            return f"{text}_etc"
+        text = longer
+    return text

@@ -1,0 +1,43 @@
+"""What a user may change about fusion, and the sizes it assumes where a dimension is symbolic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from graphc.types import Dim, dim_symbols, evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class FusionOptions:
+    """Limits of fusion; sizes in elements.
+
+    `enabled=False` gives every node its own kernel, the baseline that reports compare with.
+    """
+
+    enabled: bool = True
+    max_row_elements: int = 65536
+    """Longest row whose reduction and its consumers over the whole row share a kernel."""
+    max_serial_elements: int = 16384
+    """Most elements of a kernel that has fewer parallel points than `min_parallel`."""
+    min_parallel: int = 32
+    max_nodes: int = 256
+    """Most nodes of one kernel."""
+    max_nests: int = 64
+    """Most independent loop nests of one kernel."""
+    horizontal: bool = True
+    in_place: bool = True
+    assumed_size: int = 256
+    """Stands for a symbolic dimension when profit is estimated."""
+
+    def elements(self, dims: Iterable[Dim]) -> int:
+        """The product of dims, symbolic ones at their assumed size."""
+        result = 1
+        for dim in dims:
+            result *= self.estimate(dim)
+        return result
+
+    def estimate(self, dim: Dim) -> int:
+        if isinstance(dim, int):
+            return dim
+        return max(0, evaluate(dim, dict.fromkeys(dim_symbols([dim]), self.assumed_size)))
