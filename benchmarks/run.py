@@ -167,7 +167,7 @@ def show(records: Sequence[Record]) -> None:
             f"{record['fraction_of_limit']:.2f}" if record.get("fraction_of_limit") else "",
             f"{record['error']:.1e}" if "error" in record else "",
         )
-    Console().print(table)
+    (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
 
 
 if __name__ == "__main__":

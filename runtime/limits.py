@@ -7,19 +7,13 @@ the best of all probes counts, so a fraction of the limit is never flattered by 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shlex
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from graphc.diagnostics import Diagnostic, ToolchainError
-from graphc.runtime.folders import cache_folder
+from graphc.runtime.cache import content_key, get_or_build
 from graphc.runtime.memory import allocate
-from graphc.runtime.survey import compiler_candidates
+from graphc.runtime.toolchain import build_library, find_toolchain
 
 SOURCE = Path(__file__).with_name("limits.cpp")
 FLAGS = (
@@ -83,47 +77,16 @@ def _pointer(array: object) -> ctypes.c_void_p:
 
 def _load() -> ctypes.CDLL:
     """Build the probes, or take them from the cache; ToolchainError G501 without a compiler, G502 when it fails."""
-    source = SOURCE.read_bytes()
-    for command in compiler_candidates():
-        # -march=native: the library belongs to this processor, so its flags are part of the name.
-        key = hashlib.sha256(source + repr((command, FLAGS, _processor_flags())).encode()).hexdigest()[:16]
-        path = cache_folder() / f"limits-{key}" / "limits.so"
-        if not path.exists():
-            try:
-                _build(command, path)
-            except FileNotFoundError:
-                continue
-        library = ctypes.CDLL(str(path))
-        library.graphc_limit_read.restype = ctypes.c_float
-        return library
-    raise ToolchainError(
-        Diagnostic(
-            "G501",
-            "no C++ compiler for the machine's limits",
-            help="install g++ or clang++; see graphc doctor",
+    toolchain = find_toolchain()
+    text = SOURCE.read_text(encoding="utf-8")
+
+    def build(folder: Path) -> None:
+        (folder / SOURCE.name).write_text(text, encoding="utf-8")
+        build_library(
+            toolchain, folder, FLAGS, {SOURCE.name: "the probes of the machine's limits"}, "limits.so"
         )
-    )
 
-
-def _build(command: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        aside = Path(folder) / path.name
-        result = subprocess.run(
-            [*shlex.split(command), *FLAGS, str(SOURCE), "-o", str(aside)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if result.returncode:
-            message = f"{command} fails on {SOURCE.name}: {result.stderr.strip()[:500]}"
-            raise ToolchainError(Diagnostic("G502", message, help="see graphc doctor"))
-        os.replace(aside, path)
-
-
-def _processor_flags() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    return next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    entry = get_or_build("limits", content_key([text, *FLAGS, toolchain.key]), build)
+    library = ctypes.CDLL(str(entry.folder / "limits.so"))
+    library.graphc_limit_read.restype = ctypes.c_float
+    return library

@@ -92,8 +92,11 @@ def complete_inputs(executable: Executable, given: Tensors, request: Request) ->
     sized = replace(request, sizes={**bound, **request.sizes})
     tensors = synthetic_inputs(executable, sized.sizes_for(executable.optimized), request.seed)
     generator = torch.Generator().manual_seed(request.seed)
+    rate = request.learning_rate()
     for name, tensor in tensors.items():
         if name.endswith("_label"):
             # A normal value is no class; 0 and 1 are classes of any loss.
             tensors[name] = torch.randint(0, 2, tensor.shape, generator=generator).to(tensor)
+        elif name == "learning_rate" and rate is not None:
+            tensors[name] = torch.full_like(tensor, rate)
     return tensors | {name: tensor.to(tensors[name].device) for name, tensor in given.items()}

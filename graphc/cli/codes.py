@@ -104,15 +104,10 @@ CODES: dict[str, Code] = {
     # Shapes and types
     "G201": Code(
         "a primitive's type rule is broken",
-        "A primitive of the Graph IR got operands or attributes that its rule forbids.",
+        "A primitive of the Graph IR got operands or attributes that its rule forbids, such as shapes that differ at an "
+        "axis where neither is 1.",
         "builder.add(x, y)                                 # f32[4] and f64[4]",
         "Cast or reshape the operand that the message names.",
-    ),
-    "G202": Code(
-        "shapes do not broadcast",
-        "Two shapes differ at an axis, and neither is 1 there.",
-        "builder.add(x, y)                                 # f32[4,3] and f32[4,2]",
-        "Reshape one of the two, or reduce it first.",
     ),
     "G203": Code(
         "shapes do not fit an operator",
@@ -298,6 +293,12 @@ CODES: dict[str, Code] = {
         "The C++ compiler refused a file; the message quotes it and names the operator it was building.",
         "",
         "Check the compiler with graphc doctor; for a compiler that works this is a defect of graphc: report it.",
+    ),
+    "G503": Code(
+        "no space for the cache",
+        "The disk that holds the cache of compiled programs is full; nothing half-written was left.",
+        "",
+        "Free some space, or name another folder in GRAPHC_CACHE_DIR.",
     ),
     "G505": Code(
         "no such device",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -14,6 +14,9 @@ from graphc.ir.graph import Graph, InputKind
 from graphc.ir.verify import verify_graph
 from graphc.symbol import Symbol
 from graphc.types import DType
+
+if TYPE_CHECKING:
+    from graphc.optimizer import Optimizer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,9 +45,13 @@ class Request:
         model = load_model(self.model)
         shapes = {**model.shapes, **self.shapes}
         if self.optimizer:
-            return training_step(model.value, shapes, self.dtypes, self.optimizer)
+            return training_step(model.value, shapes, self.dtypes, make_optimizer(self.optimizer))
         forward = forward_graph(model.value, shapes, self.dtypes, self.train)
         return gradient_graph(forward) if self.train else forward
+
+    def learning_rate(self) -> float | None:
+        """The rate that --optimizer names; None without an optimizer."""
+        return make_optimizer(self.optimizer).learning_rate if self.optimizer else None
 
     def sizes_for(self, graph: Graph) -> dict[str, int]:
         """Sizes of the graph's named dimensions; a usage error names those that --size leaves out."""
@@ -118,23 +125,30 @@ def gradient_graph(graph: Graph) -> Graph:
     return gradient(graph, parameters)
 
 
-def training_step(model: Symbol | Graph, shapes: Shapes, dtypes: Mapping[str, str], optimizer: str) -> Graph:
-    """Forward, gradients and optimizer update of a Symbol as one graph."""
-    from graphc import optimizer as optimizers
+def make_optimizer(text: str) -> Optimizer:
+    """The optimizer of `sgd,learning_rate=0.1,momentum=0.9`; errors G101 and G102 for unknown names."""
+    from graphc.optimizer import create
+
+    name, _, rest = text.partition(",")
+    return create(name.strip(), **_keywords(rest))
+
+
+def training_step(
+    model: Symbol | Graph, shapes: Shapes, dtypes: Mapping[str, str], optimizer: Optimizer
+) -> Graph:
+    """Forward, gradients and optimizer update as one graph."""
     from graphc.training import training_graph
 
-    if not isinstance(model, Symbol):
-        raise click.UsageError("--optimizer trains a Symbol; a Graph already is a whole program")
-    name, _, rest = optimizer.partition(",")
+    if isinstance(model, Graph):
+        return training_graph(forward_graph(model, shapes, dtypes, True), optimizer)
     check_names(model, shapes, dtypes)
-    chosen = optimizers.create(name, **_keywords(rest))
     return training_graph(
-        model, chosen, shapes=with_labels(model, shapes), dtypes=element_types(shapes, dtypes)
+        model, optimizer, shapes=with_labels(model, shapes), dtypes=element_types(shapes, dtypes)
     )
 
 
 def _keywords(text: str) -> dict[str, Any]:
-    """Read `learning_rate=0.1,momentum=0.9`: numbers, true, false and none; anything else is text."""
+    """Read `learning_rate=0.1,momentum=0.9`."""
     result: dict[str, Any] = {}
     for item in filter(None, text.split(",")):
         key, equals, value = item.partition("=")
@@ -146,16 +160,14 @@ def _keywords(text: str) -> dict[str, Any]:
     return result
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> float | bool | None:
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    try:
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+    except ValueError:
+        raise click.UsageError(f"--optimizer: {text!r} is no number, nor true, false or none") from None
 
 
 # Options on the command line

@@ -1,0 +1,142 @@
+"""What `graphc bench` times: every kernel of a program by itself, and the program written in torch.
+
+A kernel runs by itself as a program of one step, over buffers of its own with random contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from graphc.driver.compile import make_backend
+from graphc.driver.reference import concrete_node, evaluate_node
+from graphc.ir.graph import Graph, Node, Value
+from graphc.ir.kernel import Access, Kernel
+from graphc.ir.program import Buffer, Program, Role, Step
+from graphc.primitives.declare import Kind, primitive
+from graphc.types import TensorType, evaluate
+
+_ROLES = {Access.IN: Role.INPUT, Access.OUT: Role.OUTPUT, Access.INOUT: Role.STATE}
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCase:
+    """A kernel that can be called, the bytes it must move and the operations of its contraction (0 without one)."""
+
+    kernel: Kernel
+    call: Callable[[], None]
+    nbytes: int
+    flops: int
+
+
+def kernel_case(program: Program, kernel: Kernel, sizes: Mapping[str, int], target: str) -> KernelCase:
+    """Build a kernel alone and fill its buffers."""
+    backend = make_backend(single_step(program, kernel), target)
+    generator = torch.Generator().manual_seed(0)
+    own = {name: sizes[name] for name in backend.program.symbols}
+    frame = backend.frame(own)
+    tensors = []
+    for index, parameter in enumerate(kernel.parameters):
+        tensor = backend.output(parameter.type, own)
+        _fill(tensor, generator)
+        frame.bind(index, tensor)
+        tensors.append(tensor)
+
+    def call() -> None:
+        frame.run()
+        # A launch on a GPU returns before the kernel has run.
+        if backend.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    # The closure keeps the tensors alive: the frame holds addresses only.
+    call.__dict__["tensors"] = tensors
+    moved = sum(
+        evaluate(p.type.nbytes, sizes) * (2 if p.access is Access.INOUT else 1) for p in kernel.parameters
+    )
+    return KernelCase(kernel, call, moved, contraction_flops(kernel, sizes))
+
+
+def single_step(program: Program, kernel: Kernel) -> Program:
+    """A program that launches only this kernel; the caller owns all its buffers."""
+    buffers = tuple(Buffer(p.name, p.type, _ROLES[p.access], (), kernel.origins) for p in kernel.parameters)
+    named = tuple((p.name, index, p.access) for index, p in enumerate(kernel.parameters))
+    return Program(
+        name=kernel.name,
+        graph=program.graph,
+        buffers=buffers,
+        kernels=(kernel,),
+        steps=(Step(0, tuple(range(len(buffers)))),),
+        inputs=tuple((name, index) for name, index, access in named if access is not Access.OUT),
+        outputs=tuple((name, index) for name, index, access in named if access is Access.OUT),
+        symbols=kernel.symbols,
+    )
+
+
+def contraction_flops(kernel: Kernel, sizes: Mapping[str, int]) -> int:
+    """Floating-point operations of the kernel's contraction, 0 when it has none."""
+    anchor = kernel.anchor
+    if anchor is None:
+        return 0
+    operands = tuple(Value(name, kernel.parameter(name).type) for name in anchor.operands)
+    node = Node(anchor.primitive, operands, (Value("result", anchor.result),), anchor.attributes)
+    return evaluate(primitive(anchor.primitive).flops(node), sizes)
+
+
+def _fill(tensor: torch.Tensor, generator: torch.Generator) -> None:
+    if tensor.is_floating_point():
+        tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    else:
+        tensor.copy_(torch.randint(0, 2, tensor.shape, generator=generator))
+
+
+def torch_program(graph: Graph, sizes: Mapping[str, int], inputs: Mapping[str, torch.Tensor]) -> Any:
+    """The graph as one module of torch operations, recorded from each primitive's own torch form.
+
+    It takes the graph's inputs in order, gives the outputs, and writes updated states in place. Random numbers come
+    from torch's own generator.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    nodes = [concrete_node(node, sizes) for node in graph.nodes]
+    names = [item.name for item in graph.inputs]
+
+    def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        values = dict(zip(names, tensors, strict=True))
+        given = dict(values)
+        for node in nodes:
+            if primitive(node.primitive).kind is Kind.RANDOM:
+                (output,) = node.outputs
+                values[output.name] = torch.rand(output.type.concrete_shape({}))
+            else:
+                evaluate_node(node, values)
+        for update in graph.updates:
+            given[update.target].copy_(values[update.value.name])
+        return [values[value.name] for value in graph.outputs]
+
+    return make_fx(run)(*(inputs[name] for name in names))
+
+
+def fits_cache(nbytes: int) -> bool:
+    """True when a working set stays in the last-level cache, so that memory's bandwidth is no limit for it."""
+    return nbytes <= _last_level_cache()
+
+
+def _last_level_cache() -> int:
+    """Bytes of the largest cache that Linux reports, 32 MiB where it reports none."""
+    from pathlib import Path
+
+    sizes = [
+        int(text[:-1]) * {"K": 1 << 10, "M": 1 << 20}[text[-1]]
+        for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+        if (text := path.read_text(encoding="ascii").strip())[-1] in "KM"
+    ]
+    return max(sizes, default=32 << 20)
+
+
+def type_text(kernel: Kernel) -> str:
+    """The type of the largest tensor that a kernel writes."""
+    written: list[TensorType] = [p.type for p in kernel.writes]
+    return str(max(written, key=lambda type: len(str(type.size)), default=""))
