@@ -21,7 +21,7 @@ from graphc.types import DType, TensorType, evaluate
 
 @dataclass(frozen=True, slots=True)
 class ReferenceResult:
-    """Tensors by the callers' names of outputs, and by the names of updated inputs; none shares memory with an input."""
+    """Tensors by the callers' names of outputs, and by the names of updated inputs, in memory of their own."""
 
     outputs: dict[str, torch.Tensor]
     updates: dict[str, torch.Tensor]
@@ -104,7 +104,7 @@ def _check_inputs(graph: Graph, inputs: Mapping[str, Any], wide: DType | None) -
                 "G601", f"no value was given for the input {item.name!r} of type {declared}", name=item.name
             )
         tensor = torch.as_tensor(inputs[item.name]).detach().cpu()
-        if tensor.is_floating_point() != declared.dtype.is_float:
+        if tensor.is_floating_point() and not declared.dtype.is_float:
             raise fail("G603", f"input {item.name!r} is {declared}, given {tensor.dtype}", name=item.name)
         target = wide if wide is not None and declared.dtype.is_float else declared.dtype
         values[item.name] = tensor.to(target.torch)
@@ -118,5 +118,9 @@ def _last_readers(graph: Graph) -> dict[str, int]:
 
 
 def _own(tensor: torch.Tensor, storages: set[int]) -> torch.Tensor:
-    shared = tensor.untyped_storage().data_ptr() in storages
-    return tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
+    """The tensor, dense, in memory that is not in `storages` yet; adds it there."""
+    dense = tensor.contiguous()
+    if dense.untyped_storage().data_ptr() in storages:
+        dense = dense.clone(memory_format=torch.contiguous_format)
+    storages.add(dense.untyped_storage().data_ptr())
+    return dense
