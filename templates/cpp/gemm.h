@@ -16,7 +16,7 @@
 //            them (up to GC_BLOCK_COLUMNS), for C[m, n .. n + count). It may read and write what it likes but A and B.
 // Order      each sum runs over k from 0 up, whatever M, N and the number of threads: results never depend on those.
 // Threads    its own `omp parallel` over blocks of C when the work pays for it, no barrier inside. Called from inside a
-//            parallel region it runs on the calling thread; gc_contract_part computes one thread's share there.
+//            parallel region it runs on the calling thread; gc_contract_region computes any block of C there.
 // Workspace  gc_workspace_bytes per thread, allocated by a thread's first call and kept: nothing for the caller to do.
 // K may be 0 (the epilogue sees zeros); M or N may be 0 (it sees nothing).
 #ifndef GC_GEMM_H
@@ -291,9 +291,10 @@ GC_INLINE int64_t gc_even_block(int64_t extent, int64_t limit, int64_t multiple)
   return gc_max_of(multiple, gc_round_up(gc_ceil_div(extent, blocks), multiple));
 }
 
-template <class T, class Left, class Right, class Epilogue>
+// `finish(m, rows, n, columns, sums, sums_row)` gets each finished panel: C[m + i, n + j] in sums[i * sums_row + j].
+template <class T, class Left, class Right, class Finish>
 void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth, const Left& left,
-                        const Right& right, const Epilogue& epilogue) {
+                        const Right& right, const Finish& finish) {
   constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
   const int64_t block_depth = gc_even_block(depth, GC_BLOCK_DEPTH(T), 1);
@@ -314,8 +315,7 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
           const gc_rows<T> a = left.rows(m, rows, k, steps, columns, work.left);
           T* sums = work.sums + (whole ? 0 : (m - m_block) * sums_row);
           gc_row_panel<T>(rows, columns, steps, a.data, a.row, a.column, panels, sums, sums_row, k > 0);
-          if (k + steps < depth) continue;
-          for (int64_t i = 0; i < rows; ++i) epilogue(m + i, n, columns, (const T*)sums + i * sums_row);
+          if (k + steps >= depth) finish(m, rows, n, columns, (const T*)sums, sums_row);
         }
       }
     }
@@ -350,28 +350,37 @@ GC_INLINE int64_t gc_threads_for(double multiply_adds) {
 }
 
 // Block number `part` of the `grid.rows * grid.columns` blocks of C.
-template <class T, class Left, class Right, class Epilogue>
+template <class T, class Left, class Right, class Finish>
 void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t k, const Left& left, const Right& right,
-                      const Epilogue& epilogue) {
+                      const Finish& finish) {
   constexpr int64_t L = GC_LANES(T);
   const int64_t i = part / grid.columns, j = part % grid.columns;
   const int64_t step = gc_round_up(gc_ceil_div(n, grid.columns), L);
   gc_contract_region<T>(m * i / grid.rows, m * (i + 1) / grid.rows, gc_min_of(n, j * step), gc_min_of(n, (j + 1) * step),
-                        k, left, right, epilogue);
+                        k, left, right, finish);
+}
+
+// `count` products of one shape. operands(index, run) calls run(left, right, finish) for product number `index`.
+template <class T, class Operands>
+void gc_contract_many(int64_t count, int64_t m, int64_t n, int64_t k, const Operands& operands) {
+  const int64_t threads = gc_threads_for((double)count * m * n * k);
+  const int64_t each = count > 0 ? gc_ceil_div(threads, gc_min_of(count, threads)) : 1;
+  const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T));
+  const int64_t parts = grid.rows * grid.columns;
+#pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
+  for (int64_t item = 0; item < count * parts; ++item)
+    operands(item / parts, [&](const auto& left, const auto& right, const auto& finish) {
+      gc_contract_part<T>(item % parts, grid, m, n, k, left, right, finish);
+    });
 }
 
 template <class T, class Left, class Right, class Epilogue>
 void gc_contract(int64_t m, int64_t n, int64_t k, const Left& left, const Right& right, const Epilogue& epilogue) {
-  const int64_t threads = gc_threads_for((double)m * n * k);
-  const gc_grid grid = gc_cut(m, n, threads, GC_TILE_VECTORS * GC_LANES(T));
-  const int64_t parts = grid.rows * grid.columns;
-  if (parts == 1) {
-    gc_contract_region<T>(0, m, 0, n, k, left, right, epilogue);
-    return;
-  }
-#pragma omp parallel num_threads((int)parts)
-  for (int64_t part = omp_get_thread_num(); part < parts; part += omp_get_num_threads())
-    gc_contract_part<T>(part, grid, m, n, k, left, right, epilogue);
+  gc_contract_many<T>(1, m, n, k, [&](int64_t, const auto& run) {
+    run(left, right, [&](int64_t row, int64_t rows, int64_t col, int64_t columns, const T* sums, int64_t sums_row) {
+      for (int64_t i = 0; i < rows; ++i) epilogue(row + i, col, columns, sums + i * sums_row);
+    });
+  });
 }
 
 template <class T, class Epilogue>
@@ -383,18 +392,13 @@ void gc_gemm(int64_t m, int64_t n, int64_t k, gc_matrix<T> a, gc_matrix<T> b, co
 template <class T, class Epilogue>
 void gc_gemm_batched(int64_t batch, int64_t m, int64_t n, int64_t k, gc_matrix<T> a, int64_t a_batch, gc_matrix<T> b,
                      int64_t b_batch, const Epilogue& epilogue) {
-  const int64_t threads = gc_threads_for((double)batch * m * n * k);
-  const gc_grid grid = gc_cut(m, n, batch >= threads ? 1 : gc_ceil_div(threads, gc_max_of<int64_t>(1, batch)),
-                              GC_TILE_VECTORS * GC_LANES(T));
-  const int64_t parts = grid.rows * grid.columns;
-#pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
-  for (int64_t item = 0; item < batch * parts; ++item) {
-    const int64_t index = item / parts;
-    gc_contract_part<T>(item % parts, grid, m, n, k,
-                        gc_matrix<T>{a.data + index * a_batch, a.row_stride, a.col_stride},
-                        gc_matrix<T>{b.data + index * b_batch, b.row_stride, b.col_stride},
-                        [&](int64_t row, int64_t col, int64_t count, const T* acc) { epilogue(index, row, col, count, acc); });
-  }
+  gc_contract_many<T>(batch, m, n, k, [&](int64_t index, const auto& run) {
+    run(gc_matrix<T>{a.data + index * a_batch, a.row_stride, a.col_stride},
+        gc_matrix<T>{b.data + index * b_batch, b.row_stride, b.col_stride},
+        [&](int64_t row, int64_t rows, int64_t col, int64_t columns, const T* sums, int64_t sums_row) {
+          for (int64_t i = 0; i < rows; ++i) epilogue(index, row + i, col, columns, sums + i * sums_row);
+        });
+  });
 }
 
 #endif

@@ -1,0 +1,322 @@
+// Convolution of images, its gradient to the data and its gradient to the weight, as products that build their operand
+// from the image on the way (no im2col buffer).
+//
+// Called by generated code with a shape (1-d: height 1, kernel_height 1) and contiguous tensors
+//   x (batch, in_channels, height, width), w (out_channels, in_channels / groups, kernel_height, kernel_width),
+//   y (batch, out_channels, out_height, out_width), out = (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1:
+//
+//   gc_conv_forward<float>(shape, x, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count,
+//                                           const float* acc) {
+//     float* out = y + (image * out_channels + channel) * pixels + pixel;   // pixels = out_height * out_width
+//     #pragma omp simd
+//     for (int64_t i = 0; i < count; ++i) out[i] = gc_max(acc[i] + bias[channel], 0.0f);
+//   });
+//   gc_conv_data_gradient<float>(shape, dy, w, dx, epilogue);     // epilogue(image, in channel, pixel, count, acc)
+//   gc_conv_weight_gradient<float>(shape, x, dy, epilogue);       // epilogue(out channel, offset, count, acc), where
+//                                                                 // dw[out channel * filter + offset + i] = acc[i]
+//
+// Epilogue   once for each segment of finished sums, from any thread. The data gradient sums in `dx` itself: its acc
+//            points into dx, and its epilogue may overwrite those elements or do nothing.
+// Order      every sum runs in an order fixed by the shape: results do not depend on the number of threads.
+// Threads, workspace: as in gemm.h. Nothing to provide.
+#ifndef GC_CONV_H
+#define GC_CONV_H
+
+#include "gemm.h"
+
+struct gc_conv_shape {
+  int64_t batch, groups, in_channels, out_channels;
+  int64_t height, width, out_height, out_width;
+  int64_t kernel_height, kernel_width, stride_height, stride_width;
+  int64_t pad_height, pad_width, dilation_height, dilation_width;
+
+  int64_t group_in() const { return in_channels / groups; }
+  int64_t group_out() const { return out_channels / groups; }
+  int64_t kernel() const { return kernel_height * kernel_width; }
+  int64_t filter() const { return group_in() * kernel(); }  // elements of one output channel's weight
+  int64_t plane() const { return height * width; }
+  int64_t pixels() const { return out_height * out_width; }
+  bool depthwise() const { return group_in() == 1 && group_out() == 1; }
+
+  // A kernel of one pixel sees an image as one long row.
+  gc_conv_shape flattened() const {
+    gc_conv_shape flat = *this;
+    if (kernel() == 1 && stride_height == 1 && stride_width == 1 && pad_height == 0 && pad_width == 0) {
+      flat.height = flat.out_height = 1;
+      flat.width = flat.out_width = plane();
+    }
+    return flat;
+  }
+};
+
+// ---- pieces of image rows ---------------------------------------------------------------------------------------------
+
+struct gc_span {
+  int64_t begin, end;
+};
+
+// Those outputs of [begin, end) whose input, output * stride - pad + offset, lies in [0, extent).
+GC_INLINE gc_span gc_inside(int64_t begin, int64_t end, int64_t extent, int64_t stride, int64_t pad, int64_t offset) {
+  int64_t first = gc_max_of(begin, gc_ceil_div(pad - offset, stride));
+  int64_t last = gc_min_of(end, gc_ceil_div(extent + pad - offset, stride));
+  return first < last ? gc_span{first, last} : gc_span{end, end};
+}
+
+// The largest power of two lanes, at most a register's, then half as many ...: `count` elements from `from` to `to`.
+template <class T, int L> GC_INLINE void gc_copy_short(int64_t count, const T* from, T* to) {
+  typedef T piece __attribute__((vector_size(L * sizeof(T)), aligned(sizeof(T)), may_alias));
+  if (count & L) {
+    *(piece*)to = *(const piece*)from;
+    from += L;
+    to += L;
+  }
+  if constexpr (L > 1) gc_copy_short<T, L / 2>(count, from, to);
+}
+
+// `repeats` pieces of `count` elements, every `stride`th of the source.
+template <class T>
+GC_NOINLINE void gc_copy_pieces(int64_t count, int64_t repeats, const T* from, int64_t stride, int64_t from_step, T* to,
+                                int64_t to_step) {
+  constexpr int64_t L = GC_LANES(T);
+  typedef gc_vector_unaligned<T> memory;
+  for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
+    if (stride == 1) {
+      int64_t i = 0;
+      for (; i + L <= count; i += L) *(memory*)(to + i) = *(const memory*)(from + i);
+      gc_copy_short<T, (int)L / 2>(count - i, from + i, to + i);
+    } else {
+      for (int64_t i = 0; i < count; ++i) to[i] = from[i * stride];
+    }
+  }
+}
+
+template <class T> GC_NOINLINE void gc_zero_pieces(int64_t count, int64_t repeats, T* to, int64_t to_step) {
+  if (count > 0)
+    for (int64_t r = 0; r < repeats; ++r) __builtin_memset(to + r * to_step, 0, count * sizeof(T));
+}
+
+// ---- the image as an operand ------------------------------------------------------------------------------------------
+
+// Right operand: row (channel, kernel y, kernel x), column (image, pixel): what that weight meets at that pixel.
+template <class T> struct gc_image_columns {
+  const T* data;  // of the group's first channel
+  gc_conv_shape shape;
+  static constexpr int64_t row_stride = 0;
+
+  bool direct(int64_t, int64_t) const { return false; }
+  const T* at(int64_t, int64_t) const { return data; }
+
+  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
+    if (columns < width) gc_zero_pieces(width - columns, depth, out + columns, width);
+    int64_t image = n / shape.pixels(), y = n % shape.pixels() / shape.out_width, x = n % shape.out_width;
+    for (int64_t j = 0; j < columns;) {
+      const int64_t count = gc_min_of(columns - j, shape.out_width - x);
+      pack_run(k, depth, image, y, x, count, width, out + j);
+      j += count;
+      x = 0;
+      if (++y == shape.out_height) y = 0, ++image;
+    }
+  }
+
+  // `count` pixels of one output row; for each place in the kernel, all its channels at once.
+  void pack_run(int64_t k, int64_t depth, int64_t image, int64_t y, int64_t x, int64_t count, int64_t width,
+                T* out) const {
+    const gc_conv_shape& s = shape;
+    const T* source = data + image * s.in_channels * s.plane();
+    const int64_t kernel = s.kernel(), step = kernel * width;
+    for (int64_t place = 0; place < kernel; ++place) {
+      const int64_t channel = k > place ? gc_ceil_div(k - place, kernel) : 0;
+      const int64_t row = channel * kernel + place - k;
+      if (row >= depth) continue;
+      const int64_t repeats = gc_ceil_div(depth - row, kernel);
+      const int64_t offset_y = place / s.kernel_width * s.dilation_height;
+      const int64_t offset_x = place % s.kernel_width * s.dilation_width;
+      const int64_t in_y = y * s.stride_height - s.pad_height + offset_y;
+      gc_span in = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
+      if (in_y < 0 || in_y >= s.height) in = {x + count, x + count};
+      T* to = out + row * width;
+      gc_zero_pieces(in.begin - x, repeats, to, step);
+      const T* from = source + channel * s.plane() + in_y * s.width + in.begin * s.stride_width - s.pad_width + offset_x;
+      gc_copy_pieces(in.end - in.begin, repeats, from, s.stride_width, s.plane(), to + (in.begin - x), step);
+      gc_zero_pieces(x + count - in.end, repeats, to + (in.end - x), step);
+    }
+  }
+};
+
+// Left operand: the same matrix, panels of its rows.
+template <class T> struct gc_image_rows {
+  const T* data;
+  gc_conv_shape shape;
+
+  gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t, T* scratch) const {
+    constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
+    for (int64_t i = 0; i < rows; ++i) copy_row(m + i, k, depth, scratch + i * step);
+    return {scratch, step, 1};
+  }
+
+  // Pixels k .. k + depth of one row: whole output rows together, the ragged ends one by one.
+  void copy_row(int64_t row, int64_t k, int64_t depth, T* to) const {
+    const int64_t channel = row / shape.kernel(), place = row % shape.kernel();
+    int64_t image = k / shape.pixels(), y = k % shape.pixels() / shape.out_width, x = k % shape.out_width;
+    while (depth > 0) {
+      const int64_t count = gc_min_of(depth, shape.out_width - x);
+      const int64_t lines = x == 0 && depth >= shape.out_width ? gc_min_of(depth / shape.out_width, shape.out_height - y) : 1;
+      copy_lines(image, channel, place, y, lines, x, count, to);
+      to += lines * count;
+      depth -= lines * count;
+      x = 0;
+      y += lines;
+      if (y == shape.out_height) y = 0, ++image;
+    }
+  }
+
+  void copy_lines(int64_t image, int64_t channel, int64_t place, int64_t y, int64_t lines, int64_t x, int64_t count,
+                  T* to) const {
+    const gc_conv_shape& s = shape;
+    const int64_t offset_y = place / s.kernel_width * s.dilation_height;
+    const int64_t offset_x = place % s.kernel_width * s.dilation_width;
+    const gc_span down = gc_inside(y, y + lines, s.height, s.stride_height, s.pad_height, offset_y);
+    const gc_span across = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
+    gc_zero_pieces((down.begin - y) * count, 1, to, 0);
+    gc_zero_pieces((y + lines - down.end) * count, 1, to + (down.end - y) * count, 0);
+    const int64_t repeats = down.end - down.begin;
+    to += (down.begin - y) * count;
+    gc_zero_pieces(across.begin - x, repeats, to, count);
+    gc_zero_pieces(x + count - across.end, repeats, to + (across.end - x), count);
+    const T* from = data + (image * s.in_channels + channel) * s.plane() +
+                    (down.begin * s.stride_height - s.pad_height + offset_y) * s.width + across.begin * s.stride_width -
+                    s.pad_width + offset_x;
+    gc_copy_pieces(across.end - across.begin, repeats, from, s.stride_width, s.stride_height * s.width,
+                   to + (across.begin - x), count);
+  }
+};
+
+// Right operand of the weight gradient: row (image, pixel), column (output channel).
+template <class T> struct gc_pixels_by_channel {
+  const T* data;  // of the group's first channel
+  gc_conv_shape shape;
+  static constexpr int64_t row_stride = 0;
+
+  bool direct(int64_t, int64_t) const { return false; }
+  const T* at(int64_t, int64_t) const { return data; }
+
+  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
+    const int64_t pixels = shape.pixels();
+    while (depth > 0) {
+      const int64_t image = k / pixels, pixel = k % pixels, count = gc_min_of(depth, pixels - pixel);
+      gc_pack_panel(data + (image * shape.out_channels + n) * pixels + pixel, (int64_t)1, pixels, count, columns, width, out);
+      out += count * width;
+      k += count;
+      depth -= count;
+    }
+  }
+};
+
+// ---- forward ----------------------------------------------------------------------------------------------------------
+
+// A segment that runs over several images becomes one for each.
+template <class T, class Epilogue>
+GC_INLINE void gc_for_each_image(int64_t pixels, int64_t n, int64_t count, const T* acc, const Epilogue& epilogue) {
+  while (count > 0) {
+    const int64_t pixel = n % pixels, piece = gc_min_of(count, pixels - pixel);
+    epilogue(n / pixels, pixel, piece, acc);
+    n += piece;
+    acc += piece;
+    count -= piece;
+  }
+}
+
+template <class T, class Epilogue>
+void gc_conv_forward(const gc_conv_shape& shape, const T* x, const T* w, const Epilogue& epilogue) {
+  const gc_conv_shape s = shape.flattened();
+  gc_contract_many<T>(
+      s.groups, s.group_out(), s.batch * s.pixels(), s.filter(), [&](int64_t group, const auto& run) {
+        run(gc_matrix<T>{w + group * s.group_out() * s.filter(), s.filter(), 1},
+            gc_image_columns<T>{x + group * s.group_in() * s.plane(), s},
+            [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
+              for (int64_t i = 0; i < rows; ++i)
+                gc_for_each_image(s.pixels(), n, columns, sums + i * sums_row,
+                                  [&](int64_t image, int64_t pixel, int64_t count, const T* acc) {
+                                    epilogue(image, group * s.group_out() + m + i, pixel, count, acc);
+                                  });
+            });
+      });
+}
+
+// ---- gradient to the weight -------------------------------------------------------------------------------------------
+
+// dw^T = (image rows) (dy by channel): the long sum runs over images and pixels.
+template <class T, class Epilogue>
+void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, const T* dy, const Epilogue& epilogue) {
+  const gc_conv_shape s = shape.flattened();
+  gc_contract_many<T>(
+      s.groups, s.filter(), s.group_out(), s.batch * s.pixels(), [&](int64_t group, const auto& run) {
+        run(gc_image_rows<T>{x + group * s.group_in() * s.plane(), s},
+            gc_pixels_by_channel<T>{dy + group * s.group_out() * s.pixels(), s},
+            [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
+              T piece[GC_TILE_ROWS];
+              for (int64_t j = 0; j < columns; ++j) {
+                for (int64_t i = 0; i < rows; ++i) piece[i] = sums[i * sums_row + j];
+                epilogue(group * s.group_out() + n + j, m, rows, (const T*)piece);
+              }
+            });
+      });
+}
+
+// ---- gradient to the data ---------------------------------------------------------------------------------------------
+
+// Adds w^T dy, rows (channel, place in the kernel) by pixels, where the kernel lay: dx of one image and some channels.
+template <class T>
+GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, int64_t place, int64_t pixel, int64_t count, const T* acc, T* dx) {
+  const int64_t offset_y = place / s.kernel_width * s.dilation_height;
+  const int64_t offset_x = place % s.kernel_width * s.dilation_width;
+  const int64_t stride = s.stride_width;
+  int64_t y = pixel / s.out_width, x = pixel % s.out_width;
+  while (count > 0) {
+    const int64_t piece = gc_min_of(count, s.out_width - x);
+    const int64_t in_y = y * s.stride_height - s.pad_height + offset_y;
+    const gc_span in = gc_inside(x, x + piece, s.width, stride, s.pad_width, offset_x);
+    if (in_y >= 0 && in_y < s.height) {
+      T* GC_RESTRICT to = dx + in_y * s.width + in.begin * stride - s.pad_width + offset_x;
+      const T* GC_RESTRICT from = acc + (in.begin - x);
+      if (stride == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < in.end - in.begin; ++i) to[i] += from[i];
+      } else {
+        for (int64_t i = 0; i < in.end - in.begin; ++i) to[i * stride] += from[i];
+      }
+    }
+    acc += piece;
+    count -= piece;
+    x = 0;
+    ++y;
+  }
+}
+
+template <class T, class Epilogue>
+void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, const T* w, T* dx, const Epilogue& epilogue) {
+  const gc_conv_shape s = shape.flattened();
+  const int64_t products = s.batch * s.groups;
+  const int64_t threads = gc_threads_for((double)products * s.group_out() * s.filter() * s.pixels());
+  // Few images: their channels are shared out too. Either way one thread owns the elements it adds to.
+  const int64_t parts = gc_max_of<int64_t>(1, gc_min_of(s.group_in(), gc_ceil_div(threads, gc_max_of<int64_t>(1, products))));
+#pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
+  for (int64_t item = 0; item < products * parts; ++item) {
+    const int64_t image = item / parts / s.groups, group = item / parts % s.groups, part = item % parts;
+    const int64_t first = s.group_in() * part / parts, last = s.group_in() * (part + 1) / parts;
+    T* sums = dx + (image * s.in_channels + group * s.group_in()) * s.plane();
+    __builtin_memset(sums + first * s.plane(), 0, (last - first) * s.plane() * sizeof(T));
+    gc_contract_region<T>(
+        first * s.kernel(), last * s.kernel(), 0, s.pixels(), s.group_out(),
+        gc_matrix<T>{w + group * s.group_out() * s.filter(), 1, s.filter()},
+        gc_matrix<T>{dy + (image * s.out_channels + group * s.group_out()) * s.pixels(), s.pixels(), 1},
+        [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* acc, int64_t acc_row) {
+          for (int64_t i = 0; i < rows; ++i)
+            gc_scatter_row(s, (m + i) % s.kernel(), n, columns, acc + i * acc_row, sums + (m + i) / s.kernel() * s.plane());
+        });
+    for (int64_t channel = first; channel < last; ++channel)
+      epilogue(image, group * s.group_in() + channel, (int64_t)0, s.plane(), (const T*)sums + channel * s.plane());
+  }
+}
+
+#endif

@@ -1,0 +1,162 @@
+"""templates/cpp/conv.h against torch in float64: strides, pads, dilations, groups, empty batches, threads."""
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from support.native import build, call, targets
+
+Tensor = NDArray[np.floating]
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One convolution: the image, the kernel and its window."""
+
+    batch: int
+    in_channels: int
+    image: Pair
+    out_channels: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    pad: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def out(self) -> Pair:
+        """Return height and width of the output."""
+        height, width = (
+            (self.image[i] + 2 * self.pad[i] - self.dilation[i] * (self.kernel[i] - 1) - 1) // self.stride[i]
+            + 1
+            for i in (0, 1)
+        )
+        return height, width
+
+    def shape(self) -> NDArray[np.int64]:
+        """Return the sixteen integers of gc_conv_shape."""
+        channels = (self.in_channels, self.out_channels)
+        window = (*self.kernel, *self.stride, *self.pad, *self.dilation)
+        return np.array([self.batch, self.groups, *channels, *self.image, *self.out(), *window], np.int64)
+
+
+CASES = [
+    Case(2, 1, (28, 28), 20, (5, 5)),
+    Case(3, 20, (12, 12), 50, (5, 5)),
+    Case(5, 3, (8, 8), 7, (3, 3), pad=(1, 1)),
+    Case(2, 16, (13, 9), 33, (3, 3), stride=(2, 2), pad=(1, 1)),
+    Case(1, 3, (35, 37), 8, (7, 7), stride=(2, 2), pad=(3, 3)),
+    Case(2, 5, (1, 57), 6, (1, 4), stride=(1, 3), pad=(0, 2)),
+    Case(2, 4, (11, 12), 6, (3, 2), pad=(2, 1), dilation=(2, 3)),
+    Case(2, 6, (10, 7), 9, (3, 3), pad=(1, 1), groups=3),
+    Case(2, 6, (10, 11), 6, (3, 3), stride=(2, 1), pad=(1, 1), groups=6),
+    Case(2, 4, (9, 9), 8, (3, 3), pad=(1, 1), groups=4),
+    Case(3, 70, (7, 7), 40, (1, 1)),
+    Case(2, 9, (8, 8), 5, (1, 1), stride=(2, 2)),
+    Case(1, 2, (3, 3), 3, (3, 3), pad=(4, 4)),
+    Case(1, 64, (20, 20), 64, (3, 3), pad=(1, 1)),
+    Case(2, 3, (5, 5), 2, (5, 5)),
+]
+
+
+def _random(shape: tuple[int, ...], seed: int, dtype: type[np.floating]) -> Tensor:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def _tensors(case: Case, dtype: type[np.floating] = np.float32) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the image, the weight and the gradient that comes back to the output."""
+    x = _random((case.batch, case.in_channels, *case.image), 1, dtype)
+    w = _random((case.out_channels, case.in_channels // case.groups, *case.kernel), 2, dtype)
+    return x, w, _random((case.batch, case.out_channels, *case.out()), 3, dtype)
+
+
+def _oracle(case: Case, x: Tensor, w: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return output, gradient to the image, gradient to the weight, in float64."""
+    image = torch.from_numpy(x).double().requires_grad_()
+    weight = torch.from_numpy(w).double().requires_grad_()
+    y = torch.nn.functional.conv2d(image, weight, None, case.stride, case.pad, case.dilation, case.groups)
+    dx, dw = torch.autograd.grad(y, (image, weight), torch.from_numpy(dy).double())
+    return y.detach().numpy(), dx.numpy(), dw.numpy()
+
+
+def _run(
+    case: Case, x: Tensor, w: Tensor, dy: Tensor, target: str = "native"
+) -> tuple[Tensor, Tensor, Tensor]:
+    library, shape = build("conv", target), case.shape()
+    suffix = "f32" if x.dtype == np.float32 else "f64"
+    y, dx, dw = (np.full_like(like, np.nan) for like in (dy, x, w))
+    call(getattr(library, f"forward_{suffix}"), shape, x, w, y)
+    call(getattr(library, f"data_gradient_{suffix}"), shape, dy, w, dx)
+    call(getattr(library, f"weight_gradient_{suffix}"), shape, x, dy, dw)
+    return y, dx, dw
+
+
+def _assert_agrees(case: Case, dtype: type[np.floating], target: str = "native") -> None:
+    tensors = _tensors(case, dtype)
+    # Sums of magnitudes bound the error of any order of summation.
+    scales = _oracle(case, *(np.abs(tensor) for tensor in tensors))
+    terms = max(case.in_channels * np.prod(case.kernel), case.batch * np.prod(case.out()), case.out_channels)
+    for got, exact, scale in zip(_run(case, *tensors, target), _oracle(case, *tensors), scales, strict=True):
+        bound = float(terms + 8) * float(np.finfo(dtype).eps) * scale
+        assert np.all(np.abs(got - exact) <= bound), case
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forward_and_both_gradients(case: Case, dtype: type[np.floating]) -> None:
+    _assert_agrees(case, dtype)
+
+
+@pytest.mark.parametrize("target", targets()[1:])
+@pytest.mark.parametrize("case", CASES[1:9], ids=str)
+def test_other_instruction_sets(case: Case, target: str) -> None:
+    _assert_agrees(case, np.float32, target)
+
+
+def test_an_empty_batch_gives_nothing_and_a_zero_weight_gradient() -> None:
+    case = Case(0, 3, (6, 6), 4, (3, 3))
+    y, dx, dw = _run(case, *_tensors(case))
+    assert y.size == 0 and dx.size == 0
+    np.testing.assert_array_equal(dw, np.zeros_like(dw))
+
+
+def test_padding_is_zero_and_nan_stays_where_it_was() -> None:
+    case = Case(1, 2, (9, 9), 3, (3, 3), pad=(1, 1))
+    x, w, dy = _tensors(case)
+    x[0, 1, 4, 4] = np.nan
+    y, _, _ = _run(case, x, w, dy)
+    assert np.isnan(y[:, :, 3:6, 3:6]).all()
+    y[:, :, 3:6, 3:6] = 0
+    assert np.isfinite(y).all()
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    library = build("conv")
+    for case in (
+        CASES[1],
+        CASES[3],
+        Case(8, 16, (30, 30), 40, (3, 3), pad=(1, 1)),
+        Case(4, 64, (30, 30), 64, (3, 3), groups=64),
+    ):
+        tensors = _tensors(case)
+        before = library.exchange_threads(ctypes.c_int(1))
+        alone = _run(case, *tensors)
+        library.exchange_threads(ctypes.c_int(3))
+        shared = _run(case, *tensors)
+        library.exchange_threads(ctypes.c_int(before))
+        for one, three in zip(alone, shared, strict=True):
+            np.testing.assert_array_equal(one, three)
+
+
+def test_epilogue_fuses_bias_and_relu() -> None:
+    case = Case(3, 5, (14, 14), 24, (3, 3), pad=(1, 1))
+    x, w, dy = _tensors(case)
+    bias = _random((case.out_channels,), 4, np.float32)
+    y = np.full_like(dy, np.nan)
+    call(build("conv").forward_bias_relu_f32, case.shape(), x, w, bias, y)
+    expected = np.maximum(_oracle(case, x, w, dy)[0] + bias[:, None, None], 0)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
