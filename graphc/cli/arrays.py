@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,11 +12,10 @@ from graphc.cli.options import Request
 from graphc.diagnostics import closest, fail
 
 if TYPE_CHECKING:
-    import torch
-
     from graphc.driver.executable import Executable
 
-Tensors = dict[str, "torch.Tensor"]
+Tensors = dict[str, Any]
+"""torch tensors by name."""
 
 
 def read_inputs(items: tuple[str, ...]) -> Tensors:

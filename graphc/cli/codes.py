@@ -104,8 +104,8 @@ CODES: dict[str, Code] = {
     # Shapes and types
     "G201": Code(
         "a primitive's type rule is broken",
-        "A primitive of the Graph IR got operands or attributes that its rule forbids, such as shapes that differ at an "
-        "axis where neither is 1.",
+        "A primitive of the Graph IR got operands or attributes that its rule forbids, such as shapes that "
+        "differ at an axis where neither is 1.",
         "builder.add(x, y)                                 # f32[4] and f64[4]",
         "Cast or reshape the operand that the message names.",
     ),

@@ -24,7 +24,7 @@ def symbol_network(symbol: Symbol) -> networkx.MultiDiGraph:
             node.name, kind=operator, line=str(node.location or ""), label=f"{operator}\n{node.name}"
         )
         for position, entry in enumerate(node.inputs):
-            network.add_edge(entry.node.name, node.name, input=position, label=str(entry.index or ""))
+            network.add_edge(entry.node.name, node.name, input=position, label=str(entry.output or ""))
     return network
 
 

@@ -244,11 +244,20 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _plan(request: Request, form: str, output: Path | None) -> None:
-    from graphc.cli.plan import plan_data, plan_text
+    from graphc.passes.plan import memory_report, memory_text, plan
 
-    program = _program(request)
-    sizes = request.sizes_for(program.graph)
+    program = with_workspace(_program(request), request.target)
+    made = plan(program, request.sizes_for(program.graph))
     if form == "json":
-        emit_json({"stage": "plan", **plan_data(program, sizes)}, output)
+        emit_json({"stage": "plan", **memory_report(program, made), "plan": made.to_json()}, output)
     else:
-        emit(plan_text(program, sizes), output)
+        emit(memory_text(program, made), output)
+
+
+def with_workspace(program: Program, target: str) -> Program:
+    """The program as it runs on a target: the C++ generator adds buffers of its own."""
+    if target != "cpu":
+        return program
+    from graphc.codegen import cpp
+
+    return cpp.generate(program).program

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from graphc.cli.codes import CODES, FAMILIES
 from graphc.cli.options import Request, model_options
 from graphc.cli.output import emit, emit_json, format_bytes, print_table
 from graphc.diagnostics import closest
-from graphc.ir.graph import Graph, Node
+from graphc.ir.graph import Graph
 from graphc.ir.program import Decision
 from graphc.types import Dim, evaluate, format_dim
 
@@ -57,16 +57,17 @@ def explain_fusion(request: Request, refused: bool, as_json: bool) -> None:
 
     stages = lower(request.graph())
     program = stages.program
+    lines = operator_lines(stages.optimized)
     decisions = [decision for decision in program.decisions if not (refused and decision.accepted)]
     if as_json:
         emit_json({
             "model": request.model,
             "operators": len(stages.optimized.nodes),
             "kernels": len(program.steps),
-            "decisions": [decision_data(decision, stages.optimized) for decision in decisions],
+            "decisions": [decision_data(decision, lines) for decision in decisions],
         })  # fmt: skip
         return
-    rows = [decision_row(decision, stages.optimized, request.sizes) for decision in decisions]
+    rows = [decision_row(decision, lines, request.sizes) for decision in decisions]
     accepted = sum(decision.accepted for decision in program.decisions)
     caption = (
         f"{len(stages.optimized.nodes)} operators in {len(program.steps)} kernels; "
@@ -76,41 +77,44 @@ def explain_fusion(request: Request, refused: bool, as_json: bool) -> None:
     print_table(f"{request.model}: fusion", columns, rows, caption)
 
 
-def decision_data(decision: Decision, graph: Graph) -> dict[str, Any]:
-    """A decision as plain data, with the user's operators and lines of both sides."""
+def decision_data(decision: Decision, lines: Mapping[str, str]) -> dict[str, Any]:
+    """A decision as plain data, with the user's lines of both sides."""
     return {
         "producer": decision.producer,
         "consumer": decision.consumer,
         "accepted": decision.accepted,
         "reason": decision.reason,
-        "bytes_saved": decision.bytes_saved
-        if isinstance(decision.bytes_saved, int)
-        else str(decision.bytes_saved),
-        "producer_origins": [str(origin) for origin in _origins(decision.producer, graph)],
-        "consumer_origins": [str(origin) for origin in _origins(decision.consumer, graph)],
+        "bytes_saved": format_dim(decision.bytes_saved),
+        "producer_line": line_of(decision.producer, lines),
+        "consumer_line": line_of(decision.consumer, lines),
     }
 
 
-def decision_row(decision: Decision, graph: Graph, sizes: dict[str, int] | Any) -> tuple[str, ...]:
+def decision_row(decision: Decision, lines: Mapping[str, str], sizes: Mapping[str, int]) -> tuple[str, ...]:
     """One line of the table."""
-    lines = [str(origin.location) for origin in _origins(decision.producer, graph) if origin.location]
     return (
         decision.producer,
         decision.consumer,
         "yes" if decision.accepted else "no",
         decision.reason,
         _saved(decision.bytes_saved, sizes) if decision.accepted else "",
-        ", ".join(dict.fromkeys(lines)),
+        line_of(decision.producer, lines),
     )
 
 
-def _saved(saved: Dim, sizes: Any) -> str:
+def line_of(side: str, lines: Mapping[str, str]) -> str:
+    """The user's line of a decision's side, which is written `operator (primitive)`; empty when it has none."""
+    return lines.get(side.partition(" (")[0], "")
+
+
+def _saved(saved: Dim, sizes: Mapping[str, int]) -> str:
     try:
         return format_bytes(evaluate(saved, sizes))
     except KeyError:
         return format_dim(saved)
 
 
-def _origins(name: str, graph: Graph) -> Sequence[Any]:
-    node: Node | None = graph.producers.get(name.removeprefix("%"))
-    return node.origins if node is not None else ()
+def operator_lines(graph: Graph) -> dict[str, str]:
+    """The user's line of each declared operator, by its name."""
+    origins = [origin for node in graph.nodes for origin in node.origins]
+    return {origin.name: str(origin.location) for origin in origins if origin.location is not None}

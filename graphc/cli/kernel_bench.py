@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -92,7 +91,9 @@ def _fill(tensor: torch.Tensor, generator: torch.Generator) -> None:
         tensor.copy_(torch.randint(0, 2, tensor.shape, generator=generator))
 
 
-def torch_program(graph: Graph, sizes: Mapping[str, int], inputs: Mapping[str, torch.Tensor]) -> Any:
+def torch_program(
+    graph: Graph, sizes: Mapping[str, int], inputs: Mapping[str, torch.Tensor]
+) -> Callable[..., list[torch.Tensor]]:
     """The graph as one module of torch operations, recorded from each primitive's own torch form.
 
     It takes the graph's inputs in order, gives the outputs, and writes updated states in place. Random numbers come
@@ -116,7 +117,8 @@ def torch_program(graph: Graph, sizes: Mapping[str, int], inputs: Mapping[str, t
             given[update.target].copy_(values[update.value.name])
         return [values[value.name] for value in graph.outputs]
 
-    return make_fx(run)(*(inputs[name] for name in names))
+    module: Callable[..., list[torch.Tensor]] = make_fx(run)(*(inputs[name] for name in names))
+    return module
 
 
 def fits_cache(nbytes: int) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from graphc.cli.model import Model, load_model
 from graphc.diagnostics import closest, fail
 from graphc.ir.graph import Graph, InputKind
 from graphc.ir.verify import verify_graph
@@ -40,14 +41,17 @@ class Request:
 
     def graph(self) -> Graph:
         """The graph before any pass: forward, with gradients, or the whole training step."""
-        from graphc.cli.model import load_model
-
         model = load_model(self.model)
-        shapes = {**model.shapes, **self.shapes}
+        shapes = {**self._file_shapes(model), **self.shapes}
         if self.optimizer:
             return training_step(model.value, shapes, self.dtypes, make_optimizer(self.optimizer))
         forward = forward_graph(model.value, shapes, self.dtypes, self.train)
         return gradient_graph(forward) if self.train else forward
+
+    def _file_shapes(self, model: Model) -> Shapes:
+        # One table may serve several models of a file, Graphs among them.
+        known = model.value.list_arguments() if isinstance(model.value, Symbol) else ()
+        return {name: shape for name, shape in model.shapes.items() if name in known}
 
     def learning_rate(self) -> float | None:
         """The rate that --optimizer names; None without an optimizer."""

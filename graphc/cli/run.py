@@ -99,7 +99,7 @@ def save_outputs(path: Path, results: Mapping[str, torch.Tensor]) -> None:
     import numpy
     import torch
 
-    arrays = {
+    arrays: dict[str, Any] = {
         name: (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).cpu().numpy()
         for name, tensor in results.items()
     }
