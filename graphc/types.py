@@ -170,7 +170,7 @@ def dim_symbols(dims: Iterable[Dim]) -> tuple[str, ...]:
     names: set[str] = set()
     for dim in dims:
         if not isinstance(dim, int):
-            names.update(str(s) for s in dim.free_symbols)
+            names.update(s.name for s in dim.free_symbols)
     return tuple(sorted(names))
 
 
@@ -178,10 +178,15 @@ def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:
     """The value of a dimension under sizes of the named ones; KeyError names one that is missing."""
     if isinstance(dim, int):
         return dim
-    missing = [name for name in dim_symbols([dim]) if name not in sizes]
-    if missing:
-        raise KeyError(missing[0])
-    return int(dim.subs({s: sizes[str(s)] for s in dim.free_symbols}))
+    if dim.is_Symbol:
+        return sizes[dim.name]
+    names = dim_symbols([dim])
+    return _evaluate(dim, tuple((name, sizes[name]) for name in names))
+
+
+@functools.lru_cache(4096)
+def _evaluate(dim: Dim, sizes: tuple[tuple[str, int], ...]) -> int:
+    return int(dim.subs({symbol(name): size for name, size in sizes}))
 
 
 def format_dim(dim: Dim) -> str:

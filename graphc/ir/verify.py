@@ -6,10 +6,11 @@ The primitives stand above the IR, so their registry is read when a graph is ver
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from graphc.diagnostics import GraphcError, Operand, fail
 from graphc.ir.graph import Graph, Node, Value
-from graphc.types import TensorType, same_shape
+from graphc.types import TensorType, dim_symbols, same_shape
 
 
 def verify_graph(graph: Graph) -> None:
@@ -17,15 +18,17 @@ def verify_graph(graph: Graph) -> None:
 
     G301 unknown primitive; G303 a value that is undefined, used before its node, or used under another type;
     G304 a name defined twice; G305 types or attributes against the primitive's rule; G306 wrong state updates;
-    G307 no output; G308 two outputs of one name.
+    G307 no output; G308 two outputs of one name; G309 a symbolic dimension that no input has.
     """
     defined: dict[str, TensorType] = {}
+    symbols = set(dim_symbols(dim for item in graph.inputs for dim in item.value.type.shape))
     for value in (item.value for item in graph.inputs):
         _define(graph, value, defined, None)
     for node in graph.nodes:
         for operand in node.inputs:
             _require_defined(graph, operand, defined, f"{node.primitive} reads", node)
         _check_rule(graph, node)
+        _check_symbols(graph, node, symbols)
         for value in node.outputs:
             _define(graph, value, defined, node)
     for value in graph.outputs:
@@ -89,6 +92,22 @@ def _check_rule(graph: Graph, node: Node) -> None:
         raise _error(
             graph, "G305", f"the result is {rule}, not {', '.join(map(str, actual))}", node, operands
         )
+
+
+def _check_symbols(graph: Graph, node: Node, symbols: set[str]) -> None:
+    dims = [dim for value in node.outputs for dim in value.type.shape if not isinstance(dim, int)]
+    dims += [item for value in node.attributes.values() for item in _flat(value) if hasattr(item, "free_symbols")]
+    unknown = [name for name in dim_symbols(dims) if name not in symbols] if dims else []
+    if unknown:
+        raise _error(graph, "G309", f"no input has the dimension {unknown[0]}, so its size is never known", node)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
 
 
 def _same_types(actual: tuple[TensorType, ...], expected: tuple[TensorType, ...]) -> bool:

@@ -221,7 +221,7 @@ def _transposed(contributions: torch.Tensor, node: Node, shape: tuple[int, ...])
 
     flat, inside = _sources(shape, node.attributes)
     zero = torch.zeros((), dtype=contributions.dtype)
-    kept = torch.where(inside, contributions, zero).reshape(contributions.shape[0], -1)
+    kept = torch.where(inside, contributions, zero).reshape(contributions.shape[0], inside.numel())
     result = contributions.new_zeros(
         (kept.shape[0], int(product(shape[len(shape) - len(node.attributes["kernel"]) :])))
     )
