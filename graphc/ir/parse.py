@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from graphc.diagnostics import GraphcError, Location, fail
-from graphc.ir.graph import Attributes, Graph, Input, InputKind, Node, Origin, Update, Value
+from graphc.ir.graph import Attributes, Graph, Input, InputKind, Node, Origin, Origins, Update, Value
 from graphc.types import DType, TensorType, parse_dim
 
 T = TypeVar("T")
@@ -152,6 +152,37 @@ class Cursor:
         self.expect("(")
         return tuple(self.items(self.literal))
 
+    def origins(self) -> tuple[Origin, ...]:
+        """The origins at the end of a node's line; files by their short names."""
+        blank = _BLANK.match(self.text, self.position)
+        assert blank is not None
+        if not self.text.startswith("//", blank.end()):
+            return ()
+        self.position = blank.end() + 2
+        result = []
+        while True:
+            match = _ORIGIN.match(self.text, self.position)
+            if match is None:
+                raise self.error("origins: file:line operator name; ...")
+            file, line, operator, name = match.groups()
+            location = Location(unquote(file), int(line)) if line else None
+            result.append(Origin(unquote(name), unquote(operator), location))
+            self.position = match.end()
+            if not match.group().endswith(";"):
+                return tuple(result)
+
+    def files(self) -> dict[str, str]:
+        """The table from short names to full paths."""
+        if not self.accept("files"):
+            return {}
+        self.expect("{")
+        result = {}
+        while not self.accept("}"):
+            key = unquote(self.token(re.compile(_PART), "a file's short name"))
+            self.expect("=")
+            result[key] = self.string()
+        return result
+
 
 def unquote(token: str) -> str:
     """The text of a quoted string, or of a bare word."""
@@ -266,44 +297,17 @@ class _GraphParser(Cursor):
         attributes = self.attributes()
         return Node(primitive, tuple(inputs), tuple(outputs), attributes, self.origins())
 
-    def origins(self) -> tuple[Origin, ...]:
-        """The origins at the end of a node's line; files by their short names."""
-        blank = _BLANK.match(self.text, self.position)
-        assert blank is not None
-        if not self.text.startswith("//", blank.end()):
-            return ()
-        self.position = blank.end() + 2
-        result = []
-        while True:
-            match = _ORIGIN.match(self.text, self.position)
-            if match is None:
-                raise self.error("origins: file:line operator name; ...")
-            file, line, operator, name = match.groups()
-            location = Location(unquote(file), int(line)) if line else None
-            result.append(Origin(unquote(name), unquote(operator), location))
-            self.position = match.end()
-            if not match.group().endswith(";"):
-                return tuple(result)
-
-    def files(self) -> dict[str, str]:
-        """The table from short names to full paths."""
-        if not self.accept("files"):
-            return {}
-        self.expect("{")
-        result = {}
-        while not self.accept("}"):
-            key = unquote(self.token(re.compile(_PART), "a file's short name"))
-            self.expect("=")
-            result[key] = self.string()
-        return result
-
 
 def _with_files(node: Node, files: dict[str, str]) -> Node:
-    if not files or not node.origins:
-        return node
-    origins = []
-    for origin in node.origins:
+    origins = with_files(node.origins, files)
+    return Node(node.primitive, node.inputs, node.outputs, node.attributes, origins) if files else node
+
+
+def with_files(origins: Origins, files: Mapping[str, str]) -> Origins:
+    """Origins with full paths for the short names of files."""
+    result = []
+    for origin in origins:
         place = origin.location
         full = place and Location(files.get(place.file, place.file), place.line)
-        origins.append(Origin(origin.name, origin.operator, full))
-    return Node(node.primitive, node.inputs, node.outputs, node.attributes, tuple(origins))
+        result.append(Origin(origin.name, origin.operator, full))
+    return tuple(result)

@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from graphc.ir.graph import Attributes, Graph, Input, InputKind, Node, Origin, Value
+from graphc.ir.graph import Attributes, Graph, Input, InputKind, Node, Origin, Origins, Value
 from graphc.ir.parse import DTYPES, LITERALS, NAME, WORD, parse_graph
 from graphc.types import DType, format_dim
 
-__all__ = ["parse_graph", "print_attributes", "print_graph", "print_name"]
+__all__ = ["FileTable", "parse_graph", "print_attributes", "print_graph", "print_name", "print_origins"]
 
 WIDTH = 110
 _RESERVED = {*LITERALS, *DTYPES, "inf", "nan"}
@@ -24,7 +24,7 @@ _RESERVED = {*LITERALS, *DTYPES, "inf", "nan"}
 
 def print_graph(graph: Graph, *, origins: bool = True) -> str:
     """The text of a graph, which parse_graph reads back; without origins the source lines are left out."""
-    files = _FileTable()
+    files = FileTable()
     left = [", ".join(f"{_value(v)}: {v.type}" for v in node.outputs) for node in graph.nodes]
     width = max((len(text) for text in left if len(text) <= WIDTH // 2), default=0)
     statements = [f"  {a:<{width}} = {_application(b)}" for a, b in zip(left, graph.nodes, strict=True)]
@@ -32,7 +32,7 @@ def print_graph(graph: Graph, *, origins: bool = True) -> str:
     lines = [_header(graph) + " {"]
     for statement, node in zip(statements, graph.nodes, strict=True):
         if origins and node.origins:
-            statement = f"{statement:<{column}}  // {'; '.join(_origin(o, files) for o in node.origins)}"
+            statement = f"{statement:<{column}}  // {print_origins(node.origins, files)}"
         lines.append(statement)
     return "\n".join([*lines, "}", *files.lines()]) + "\n"
 
@@ -106,13 +106,18 @@ def _word(text: str) -> str:
     return text if WORD.fullmatch(text) else json.dumps(text)
 
 
-def _origin(origin: Origin, files: _FileTable) -> str:
+def print_origins(origins: Origins, files: FileTable) -> str:
+    """Origins as they stand behind a node, files by their short names."""
+    return "; ".join(_origin(origin, files) for origin in origins)
+
+
+def _origin(origin: Origin, files: FileTable) -> str:
     words = f"{_word(origin.operator)} {_word(origin.name)}"
     place = origin.location
     return words if place is None else f"{_word(files.key(place.file))}:{place.line} {words}"
 
 
-class _FileTable:
+class FileTable:
     """Short names for the files of origins, in order of first use."""
 
     def __init__(self) -> None:
