@@ -13,7 +13,7 @@ caller has dropped them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -50,7 +50,7 @@ class Executable:
         buffers = backend.program.buffers
         self._index = dict(backend.program.inputs)
         self._outputs = [(name, index, buffers[index]) for name, index in backend.program.outputs]
-        self._static = not optimized.symbols
+        self._solve = _size_solver(self._data, backend.program.symbols)
         self._free: dict[tuple[int, ...], list[Frame]] = {}
         self._lock = threading.Lock()
         # States are written by a run, so runs of a program with updates follow one another.
@@ -210,12 +210,8 @@ class Executable:
                 f"{self.graph.name}: no value yet for {', '.join(missing)}",
                 help="initialize(Xavier()), set_states({...}) or compile(..., parameters={...})",
             )
-        if self._static:
-            key: tuple[int, ...] = ()
-            sizes: dict[str, int] = {}
-        else:
-            sizes = bind_sizes([item.value for item in self._data], {n: tuple(t.shape) for n, t in tensors.items()})
-            key = tuple(sizes[name] for name in self.program.symbols)
+        sizes = self._solve(tensors)
+        key = tuple(sizes.values())
         given = self._check_out(out, sizes) if out else {}
         if self._run_lock is None:
             results = self._run(key, sizes, tensors, given)
@@ -356,7 +352,7 @@ class Executable:
         return tensor if tensor.is_contiguous() else tensor.contiguous()
 
     def _moved(self, item: Input, tensor: torch.Tensor) -> torch.Tensor:
-        if not type_is_scalar(item):
+        if not _is_scalar(item):
             raise fail(
                 "G607",
                 f"input {item.name!r} lies on {tensor.device}, the program runs on {self._backend.device}",
@@ -366,7 +362,41 @@ class Executable:
         return tensor.to(self._backend.device)
 
 
-def type_is_scalar(item: Input) -> bool:
+def _size_solver(
+    data: Sequence[Input], symbols: Sequence[str]
+) -> Callable[[Mapping[str, torch.Tensor]], dict[str, int]]:
+    """What gives the size of each named dimension, in the program's order, from the tensors of a call."""
+    if not symbols:
+        return lambda tensors: {}
+    # On every call, so the common case is a table of places: (input, axis, name).
+    places = [
+        (item.name, axis, dim.name)
+        for item in data
+        for axis, dim in enumerate(item.value.type.shape)
+        if not isinstance(dim, int) and dim.is_Symbol
+    ]
+    plain = sum(not isinstance(dim, int) for item in data for dim in item.value.type.shape) == len(places)
+    values = [item.value for item in data]
+
+    def solve(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        agree = plain
+        for name, axis, symbol in places:
+            if name in tensors:
+                extent = tensors[name].shape[axis]
+                agree = agree and found.setdefault(symbol, extent) == extent
+        if not agree:
+            given = [value for value in values if value.name in tensors]
+            found = bind_sizes(given, {value.name: tuple(tensors[value.name].shape) for value in given})
+        missing = [name for name in symbols if name not in found]
+        if missing:
+            raise fail("G602", f"the size of {missing[0]} follows from no input that was given")
+        return {name: found[name] for name in symbols}
+
+    return solve
+
+
+def _is_scalar(item: Input) -> bool:
     """True for inputs of one element, such as a learning rate, which may come from the host."""
     return item.value.type.rank == 0
 

@@ -23,7 +23,7 @@ def affine(rows: str = "N") -> Graph:
     builder = Builder("affine")
     x = builder.input("x", TensorType.parse(f"f32[{rows},3]"))
     w = builder.input("w", TensorType.parse("f32[3,5]"), InputKind.PARAMETER)
-    b = builder.input("b", TensorType.parse("f32[5]"), InputKind.PARAMETER)
+    b = builder.input("bias", TensorType.parse("f32[5]"), InputKind.PARAMETER)
     calls = builder.input("calls", TensorType.parse("f32[]"), InputKind.STATE)
     y = builder.add(builder.dot(x, w, transpose_a=False, transpose_b=False), b)
     builder.update(calls, builder.add(calls, 1.0))
@@ -38,20 +38,20 @@ def executable() -> graphc.driver.executable.Executable:
 @pytest.fixture
 def values() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
-    return {"w": torch.randn(3, 5, generator=generator), "b": torch.randn(5, generator=generator)}
+    return {"w": torch.randn(3, 5, generator=generator), "bias": torch.randn(5, generator=generator)}
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 64, 0])
 def test_any_size_of_a_named_dimension(executable, values, rows) -> None:
     executable.set_states(values)
     x = torch.randn(rows, 3)
-    torch.testing.assert_close(executable(x), x @ values["w"] + values["b"])
+    torch.testing.assert_close(executable(x), x @ values["w"] + values["bias"])
 
 
 def test_result_is_of_the_callers_kind(executable, values) -> None:
     executable.set_states(values)
     x = np.ones((2, 3), np.float32)
-    expected = (torch.ones(2, 3) @ values["w"] + values["b"]).numpy()
+    expected = (torch.ones(2, 3) @ values["w"] + values["bias"]).numpy()
     for given, kind in ((x, np.ndarray), (torch.from_numpy(x), torch.Tensor), (nd_array(x), NDArray)):
         result = executable(x=given)
         assert isinstance(result, kind)
@@ -66,7 +66,7 @@ def test_inputs_that_are_not_dense_or_not_writable(executable, values) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for given in (x, x[::-1], frozen, np.asfortranarray(x)):
-            expected = given @ values["w"].numpy() + values["b"].numpy()
+            expected = given @ values["w"].numpy() + values["bias"].numpy()
             np.testing.assert_allclose(executable(given), expected, rtol=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_output_into_the_callers_array(executable, values) -> None:
     x, out = torch.randn(2, 3), torch.full((2, 5), float("nan"))
     result = executable(x, out={"y": out})
     assert result.data_ptr() == out.data_ptr()
-    torch.testing.assert_close(out, x @ values["w"] + values["b"])
+    torch.testing.assert_close(out, x @ values["w"] + values["bias"])
     with pytest.raises(GraphcError, match=r"G602.*output 'y'"):
         executable(x, out={"y": torch.empty(3, 5)})
     with pytest.raises(GraphcError, match=r"G601.*no output 'z'"):
@@ -111,10 +111,10 @@ def test_states_are_updated_and_survive_a_failed_call(executable, values) -> Non
 
 def test_parameters_without_a_value() -> None:
     fresh = compile(affine())
-    with pytest.raises(GraphcError, match=r"G603.*b, w"):
+    with pytest.raises(GraphcError, match=r"G603.*bias, w"):
         fresh(torch.ones(1, 3))
     fresh.initialize(Xavier())
-    assert torch.equal(fresh.states["b"], torch.zeros(5))
+    assert torch.equal(fresh.states["bias"], torch.zeros(5))
     assert fresh(torch.ones(1, 3)).shape == (1, 5)
 
 
@@ -122,8 +122,8 @@ def test_a_parameter_may_come_with_the_call(executable, values) -> None:
     executable.set_states(values)
     w = torch.randn(3, 5)
     x = torch.randn(2, 3)
-    torch.testing.assert_close(executable(x, w=w), x @ w + values["b"])
-    torch.testing.assert_close(executable(x), x @ values["w"] + values["b"])
+    torch.testing.assert_close(executable(x, w=w), x @ w + values["bias"])
+    torch.testing.assert_close(executable(x), x @ values["w"] + values["bias"])
 
 
 @pytest.mark.parametrize(
@@ -153,10 +153,10 @@ def test_wrong_calls(executable, values, arguments, named, code, text) -> None:
 def test_wrong_states_leave_all_as_it_was(executable, values) -> None:
     executable.set_states(values)
     with pytest.raises(GraphcError, match="G602"):
-        executable.set_states({"w": torch.zeros(3, 5), "b": torch.zeros(6)})
-    with pytest.raises(GraphcError, match=r"no parameter or state is named 'bb'.*") as caught:
-        executable.set_states({"w": torch.zeros(3, 5), "bb": torch.zeros(5)})
-    assert "did you mean 'b'" in str(caught.value)
+        executable.set_states({"w": torch.zeros(3, 5), "bias": torch.zeros(6)})
+    with pytest.raises(GraphcError, match=r"no parameter or state is named 'biass'.*") as caught:
+        executable.set_states({"w": torch.zeros(3, 5), "biass": torch.zeros(5)})
+    assert "did you mean 'bias'" in str(caught.value)
     assert torch.equal(executable.states["w"], values["w"])
 
 
@@ -200,7 +200,7 @@ def test_outputs_that_are_inputs_states_or_the_same_value() -> None:
 def test_the_reference_target_gives_the_same(values) -> None:
     reference = compile(affine(), target="reference", parameters=values)
     x = torch.randn(3, 3)
-    torch.testing.assert_close(reference(x), x @ values["w"] + values["b"])
+    torch.testing.assert_close(reference(x), x @ values["w"] + values["bias"])
     assert reference.states["calls"].item() == 1.0
 
 
