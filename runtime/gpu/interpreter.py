@@ -91,21 +91,41 @@ def _unpack(data: bytes, dtype: str) -> torch.Tensor:
     return torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype))
 
 
-def speed_up_reductions() -> None:
-    """Let the interpreter apply a reduction's own function to whole slices, not to one pair of numbers at a time."""
+def prepare() -> None:
+    """Fit Triton's interpreter to generated kernels: fast reductions by functions, and products of bfloat16."""
     from triton.runtime import interpreter
 
-    def reduce_slices(self: Any, operands: tuple[Any, ...]) -> list[Any]:
-        values = [(operand.handle.data, operand.dtype) for operand in operands]
-        count = values[0][0].shape[self.axis]
-        total = [self.to_tensor(data.take(0, self.axis), dtype) for data, dtype in values]
-        for position in range(1, count):
-            item = [self.to_tensor(data.take(position, self.axis), dtype) for data, dtype in values]
-            result = self.combine_fn.fn(*total, *item)
-            total = list(result) if isinstance(result, tuple) else [result]
-        return total
+    if interpreter.ReduceOps.generic_reduce is _reduce_slices:
+        return
+    interpreter.ReduceOps.generic_reduce = _reduce_slices
+    product = interpreter.InterpreterBuilder.create_dot
 
-    interpreter.ReduceOps.generic_reduce = reduce_slices
+    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        return product(self, _widened(a), _widened(b), *rest)
+
+    interpreter.InterpreterBuilder.create_dot = create_dot
+
+
+def _reduce_slices(self: Any, operands: tuple[Any, ...]) -> list[Any]:
+    """Reduce with the function applied to whole slices; Triton's own loop calls it for each pair of numbers."""
+    values = [(operand.handle.data, operand.dtype) for operand in operands]
+    total = [self.to_tensor(data.take(0, self.axis), dtype) for data, dtype in values]
+    for position in range(1, values[0][0].shape[self.axis]):
+        item = [self.to_tensor(data.take(position, self.axis), dtype) for data, dtype in values]
+        result = self.combine_fn.fn(*total, *item)
+        total = list(result) if isinstance(result, tuple) else [result]
+    return total
+
+
+def _widened(operand: Any) -> Any:
+    """A bfloat16 operand of a product as f32: the interpreter holds its bits as integers, and would multiply those."""
+    import numpy
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    if operand.dtype != tl.bfloat16:
+        return operand
+    return TensorHandle((operand.data.astype(numpy.uint32) << 16).view(numpy.float32), tl.float32)
 
 
 def _serve() -> None:

@@ -32,9 +32,9 @@ class GpuProgram:
         self.path = write_module(program.name, program.source)
         self.module: ModuleType = import_module(self.path)
         if interpreted():
-            from graphc.runtime.gpu.interpreter import speed_up_reductions
+            from graphc.runtime.gpu.interpreter import prepare
 
-            speed_up_reductions()
+            prepare()
         self._launch: Callable[..., None] = self.module.run
         self._workspaces: dict[tuple[Any, ...], list[torch.Tensor]] = {}
 

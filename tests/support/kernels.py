@@ -81,7 +81,7 @@ class NestBuilder:
         return self.cast(name, dtype.compute) if dtype.compute is not dtype else name
 
     def constant(self, value: Any, dtype: DType = DType.F32) -> str:
-        name = self._define(self._name("c"), dtype)
+        name = self._define(self._name("constant"), dtype)
         self.body.append(Constant(name, dtype, value))
         return name
 

@@ -1,6 +1,314 @@
-def stages_of(kernel, target):
-    return (kernel,), ()
+"""Kernels with an anchor: a product or a scatter from a template, with the nest as its epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from graphc.codegen.triton import scatter
+from graphc.codegen.triton.collapse import collapse, substitute
+from graphc.codegen.triton.contraction import Operand, Product, is_product, multiply, product_of
+from graphc.codegen.triton.expressions import (
+    TRITON_TYPES,
+    affine_text,
+    as_operand,
+    dim_text,
+    without_parentheses,
+)
+from graphc.codegen.triton.kernel import KernelNames, KernelSource, ir_lines
+from graphc.codegen.triton.printer import Scope
+from graphc.codegen.triton.schedule import GpuTarget, Group, size_guess
+from graphc.codegen.triton.tiles import TileSchedule, tile_schedule
+from graphc.ir.graph import Attributes
+from graphc.ir.kernel import (
+    Access,
+    Affine,
+    Anchor,
+    AnchorOperation,
+    Axis,
+    Guard,
+    Kernel,
+    Load,
+    Nest,
+    Parameter,
+    Reduce,
+    Reduction,
+    Store,
+)
+from graphc.templates import render
+from graphc.types import Dim, DType, TensorType
+
+SPLIT = "split"
+SWIZZLE = 8
+TEMPLATE_NAMES = (
+    "row_blocks", "column_blocks", "slice", "band", "height", "within", "m", "n", "k", "a", "b", "length", "first",
+    "last", "start", "accumulator", "m_inside", "n_inside", "k_inside",
+)  # fmt: skip
 
 
-def print_anchor(kernel, function, target):
-    raise NotImplementedError
+# Splitting the sum
+
+
+def split_sum(
+    kernel: Kernel, target: GpuTarget
+) -> tuple[tuple[Kernel, ...], tuple[tuple[str, TensorType], ...]]:
+    """The kernel, or two: one that sums parts of the inner dimension into a workspace, one that adds them up.
+
+    The parts and their order are fixed, so that every run gives the same bits.
+    """
+    anchor = kernel.anchor
+    assert anchor is not None
+    if not is_product(anchor):
+        return (kernel,), ()
+    plan = _plan(kernel, target)
+    if plan.splits == 1:
+        return (kernel,), ()
+    shape = (plan.splits, *anchor.result.shape)
+    workspace = f"{kernel.name}_parts"
+    type = TensorType(anchor.accumulator, shape)
+    return (_part_kernel(kernel, workspace, type), _sum_kernel(kernel, workspace, type)), ((workspace, type),)
+
+
+def _part_kernel(kernel: Kernel, workspace: str, type: TensorType) -> Kernel:
+    anchor, (nest,) = kernel.anchor, kernel.nests
+    assert anchor is not None
+    operands = tuple(p for p in kernel.parameters if p.name in anchor.operands)
+    index = (Affine.axis(SPLIT), *(Affine.axis(axis.name) for axis in nest.axes))
+    body = (
+        Anchor("part", anchor.accumulator, anchor.origins),
+        Store(workspace, index, "part", (), anchor.origins),
+    )
+    return replace(
+        kernel,
+        name=f"{kernel.name}_parts",
+        parameters=(
+            *(replace(p, access=Access.IN) for p in operands),
+            Parameter(workspace, type, Access.OUT),
+        ),
+        nests=(Nest((Axis(SPLIT, type.shape[0]), *nest.axes), body),),
+        attributes=Attributes({**kernel.attributes, "splits": type.shape[0]}),
+    )
+
+
+def _sum_kernel(kernel: Kernel, workspace: str, type: TensorType) -> Kernel:
+    (nest,) = kernel.nests
+    index = (Affine.axis(SPLIT), *(Affine.axis(axis.name) for axis in nest.axes))
+    body = []
+    for statement in nest.body:
+        if isinstance(statement, Anchor):
+            part = f"{statement.name}.part"
+            body.append(Load(part, statement.dtype, workspace, index, origins=statement.origins))
+            body.append(Reduce(statement.name, statement.dtype, Reduction.SUM, part, statement.origins))
+        else:
+            body.append(statement)
+    used = {s.buffer for s in nest.body if isinstance(s, (Load, Store))}
+    parameters = (*(p for p in kernel.parameters if p.name in used), Parameter(workspace, type, Access.IN))
+    axes = (*nest.axes, Axis(SPLIT, type.shape[0], reduction=True))
+    return replace(kernel, parameters=parameters, nests=(Nest(axes, tuple(body)),), anchor=None)
+
+
+def _plan(kernel: Kernel, target: GpuTarget) -> TileSchedule:
+    anchor = kernel.anchor
+    assert anchor is not None
+    types = {p.name: p.type for p in kernel.parameters}
+    product = product_of(anchor, types)
+    sizes = [
+        size_guess(multiply(axes)) for axes in (product.rows, product.columns, product.inner, product.outer)
+    ]
+    plan = tile_schedule(types[anchor.operands[0]].dtype, *sizes, target)
+    splits = kernel.attributes.get("splits")
+    return plan if splits is None else replace(plan, splits=splits)
+
+
+# Printing
+
+
+def print_anchor(kernel: Kernel, function: str, target: GpuTarget) -> KernelSource:
+    """The source of a kernel with an anchor."""
+    assert kernel.anchor is not None
+    if is_product(kernel.anchor):
+        return ProductPrinter(kernel, kernel.anchor, target).source(function)
+    return scatter.print_scatter(kernel, kernel.anchor, function)
+
+
+class ProductPrinter:
+    """Prints a matrix product with its epilogue."""
+
+    def __init__(self, kernel: Kernel, anchor: AnchorOperation, target: GpuTarget) -> None:
+        self.kernel, self.anchor, self.target = kernel, anchor, target
+        self.types = {p.name: p.type for p in kernel.parameters}
+        self.product: Product = product_of(anchor, self.types)
+        self.plan = _plan(kernel, target)
+        if kernel.attributes.get("splits") is None:
+            self.plan = replace(self.plan, splits=1)
+        self.shared = KernelNames.of(kernel)
+        for name in TEMPLATE_NAMES:
+            self.shared.names.new(name)
+        self.rows = Group("m", self.product.rows, self.plan.rows)
+        self.columns = Group("n", self.product.columns, self.plan.columns)
+        self.inner = Group("k", self.product.inner, self.plan.inner)
+        outer = self.product.outer
+        self.single: dict[str, str] = {}
+        self.slice = (*([Axis(SPLIT, self.plan.splits)] if self.plan.splits > 1 else []), *outer)
+        self.extents = {axis.name: axis.extent for axis in (*self.slice, *self.product.axes)}
+
+    def source(self, function: str) -> KernelSource:
+        operand_type = self.types[self.anchor.operands[0]].dtype
+        tensor_cores = operand_type is not DType.F64
+        blocks = (("BLOCK_M", self.plan.rows), ("BLOCK_N", self.plan.columns), ("BLOCK_K", self.plan.inner))
+        tile_lines, loop_lines = self._tile_lines(), self._loop_lines()
+        epilogue, helpers = self._epilogue()
+        wide = self.shared.index_type != "tl.int32"
+        few = any(isinstance(g.extent, int) and g.extent <= 2 * g.block for g in (self.rows, self.columns))
+        text = render(
+            "triton/contraction.py.j2",
+            ir=ir_lines(self.kernel),
+            function=function,
+            shared=self.shared,
+            parameters=list(self.shared.pointers.values()),
+            blocks=blocks,
+            wide=bool(self.shared.wide),
+            comment=self._comment(),
+            rows=self._extent(self.rows),
+            columns=self._extent(self.columns),
+            inner=self._extent(self.inner),
+            outer=bool(self.slice),
+            swizzle=0 if few else SWIZZLE,
+            tile_lines=tile_lines,
+            splits=self.plan.splits,
+            split=self._variable(self.slice[0]) if self.plan.splits > 1 else "",
+            accumulator=TRITON_TYPES[self.anchor.accumulator],
+            wide_cast=f".to({self.shared.index_type})" if wide else "",
+            loop_lines=loop_lines,
+            tensor_cores=tensor_cores,
+            precision="tf32" if self.target.tf32 and operand_type is DType.F32 else "ieee",
+            epilogue=epilogue,
+        )
+        slices = tuple((axis.extent, 1) for axis in self.slice)
+        return KernelSource(
+            function=function,
+            text=text,
+            arguments=tuple(range(len(self.kernel.parameters))),
+            pointers=tuple(self.shared.pointers.values()),
+            symbols=self.shared.symbols,
+            blocks=blocks,
+            grid=((*slices, (self.rows.extent, self.plan.rows), (self.columns.extent, self.plan.columns)),),
+            warps=self.plan.warps,
+            stages=self.plan.stages,
+            wide=self.shared.wide,
+            helpers=frozenset(helpers),
+        )
+
+    def _comment(self) -> str:
+        origins = "; ".join(map(str, self.anchor.origins))
+        return f"{self.anchor.primitive} {origins}".rstrip()
+
+    def _extent(self, group: Group) -> str:
+        return without_parentheses(dim_text(group.extent))
+
+    # Indices: one-dimensional here; where they are used they get the shape of a row or a column.
+
+    def _tile_lines(self) -> list[str]:
+        lines = self._decode("slice", self.slice)
+        for group in (self.rows, self.columns):
+            lines += self._decode(group.name, group.axes)
+            if not group.exact:
+                lines.append(f"{group.name}_inside = {group.name} < {self._extent(group)}")
+        return lines
+
+    def _decode(self, index: str, axes: Sequence[Axis]) -> list[str]:
+        """Define each axis from the index that walks them all; the last axis is the fastest."""
+        if len(axes) == 1:
+            self.single[axes[0].name] = index
+            return []
+        lines: list[str] = []
+        inner: Dim = 1
+        for position in range(len(axes) - 1, -1, -1):
+            text = index if inner == 1 else f"{index} // {dim_text(inner)}"
+            if position > 0:
+                text = f"{text} % {dim_text(axes[position].extent)}"
+            lines.append(f"{self._variable(axes[position])} = {text}")
+            inner = inner * axes[position].extent
+        return lines
+
+    def _variable(self, axis: Axis) -> str:
+        return self.single.get(axis.name) or self.shared.names.of("axis", axis.name)
+
+    def _variables(self, places: dict[str, tuple[Axis, ...]]) -> dict[str, str]:
+        """The text of every axis, with the subscript that the block of its place has."""
+        return {
+            axis.name: f"{self._variable(axis)}{subscript}"
+            for subscript, axes in places.items()
+            for axis in axes
+        }
+
+    def _loop_lines(self) -> list[str]:
+        lines = self._decode("k", self.product.inner)
+        if not self.inner.exact:
+            lines.append(f"k_inside = k < {self._extent(self.inner)}")
+        a = {"": self.slice, "[:, None]": self.product.rows, "[None, :]": self.product.inner}
+        b = {"": self.slice, "[:, None]": self.product.inner, "[None, :]": self.product.columns}
+        lines += self._load("a", self.product.a, self._variables(a), (self.rows, self.inner))
+        return lines + self._load("b", self.product.b, self._variables(b), (self.inner, self.columns))
+
+    def _load(
+        self, name: str, operand: Operand, variables: dict[str, str], tile: tuple[Group, Group]
+    ) -> list[str]:
+        lines, conditions = [], []
+        for group, subscript in zip(tile, ("[:, None]", "[None, :]"), strict=True):
+            if not group.exact:
+                conditions.append(f"{group.name}_inside{subscript}")
+        for quotient in operand.quotients:
+            variable = self.shared.names.of("quotient", quotient.name)
+            reach = affine_text(quotient.expression, variables)
+            lines.append(f"{variable} = ({reach}) // {quotient.divisor}")
+            conditions.append(f"({variable} * {quotient.divisor} == {reach})")
+            variables[quotient.name] = variable
+        for guard in operand.guards:
+            conditions += self._guard(guard, variables)
+        mask = f", mask={' & '.join(conditions)}, other=0.0" if conditions else ""
+        pointer = self.shared.pointers[operand.buffer]
+        return [*lines, f"{name} = tl.load({pointer} + {affine_text(operand.address, variables)}{mask})"]
+
+    def _guard(self, guard: Guard, variables: dict[str, str]) -> list[str]:
+        scope = Scope.of_extents(self.extents, variables)
+        return scope.guard(guard)[0]
+
+    # Epilogue
+
+    def _epilogue(self) -> tuple[list[str], set[str]]:
+        (nest,) = self.kernel.nests
+        flat = collapse(nest, self.types, keep_axes=True)
+        axes = [axis for axis in nest.axes if axis.name != SPLIT]
+        table = {axis.name: place for axis, place in zip(axes, self.product.result, strict=True)}
+        body = [substitute(statement, table) for statement in flat.body]
+        places = {"": self.slice, "[:, None]": self.product.rows, "[None, :]": self.product.columns}
+        tile = (self.rows, self.columns)
+        masks = {
+            group.name: f"{group.name}_inside{subscript}"
+            for group, subscript in zip(tile, ("[:, None]", "[None, :]"), strict=True)
+            if not group.exact
+        }
+        varies = {axis.name: frozenset((group.name,)) for group in tile for axis in group.axes}
+        scope = Scope(
+            names=self.shared.names,
+            pointers=self.shared.pointers,
+            dtypes=self.shared.dtypes,
+            extents=self.extents,
+            variables=self._variables(places),
+            varies=varies | {axis.name: frozenset() for axis in self.slice},
+            masks=masks,
+            tile=tile,
+            block_names={"m": "BLOCK_M", "n": "BLOCK_N"},
+        )
+        for group, subscript in zip(tile, ("[:, None]", "[None, :]"), strict=True):
+            if len(group.axes) > 1:
+                scope.linear[f"{group.name}{subscript}"] = group
+        for statement in body:
+            if isinstance(statement, Anchor):
+                scope.declare(statement.name, statement.dtype, frozenset(("m", "n")))
+                scope.text[statement.name] = "accumulator"
+        return scope.lines([s for s in body if not isinstance(s, Anchor)]), scope.helpers
+
+
+__all__ = ["SPLIT", "TEMPLATE_NAMES", "as_operand", "print_anchor", "split_sum"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, count
 
 from graphc.ir.kernel import Affine, Axis, Guard, IndexValue, Load, Nest, Random, Statement, Store
 from graphc.types import TensorType, row_major_strides, same_dim
 
 
 def collapse(nest: Nest, types: Mapping[str, TensorType], *, keep_axes: bool = False) -> Nest:
-    """The same nest with one-dimensional buffers, no axis of extent 1, and adjacent axes merged where that is exact.
+    """The same nest with one-dimensional buffers, no axis of extent 1, adjacent axes merged where that is exact.
 
     Two axes merge when every expression of the nest steps through them as through one. `keep_axes` only makes the
     indices one-dimensional.
@@ -21,10 +22,25 @@ def collapse(nest: Nest, types: Mapping[str, TensorType], *, keep_axes: bool = F
         return nest
     single = [axis for axis in nest.axes if axis.extent == 1]
     axes = tuple(axis for axis in nest.axes if axis.extent != 1)
-    nest = Nest(axes, tuple(_substitute(s, {axis.name: Affine(0) for axis in single}) for s in nest.body))
+    nest = Nest(axes, tuple(substitute(s, {axis.name: Affine(0) for axis in single}) for s in nest.body))
     while (pair := _mergeable(nest)) is not None:
         nest = _merge(nest, *pair)
-    return nest
+    return _with_letters(nest)
+
+
+def _with_letters(nest: Nest) -> Nest:
+    """Axes by the letters of loop indices: i, j, k ... for parallel ones, r, s, t ... for reductions."""
+    taken = {statement.name for statement in nest.body if not isinstance(statement, Store)}
+    table: dict[str, str] = {}
+    for kind, letters in ((nest.parallel, "ijklmn"), (nest.reductions, "rstuvw")):
+        wanted = chain(letters, (f"{letters[0]}{number}" for number in count(2)))
+        names = (name for name in wanted if name not in taken)
+        table |= {axis.name: name for axis, name in zip(kind, names, strict=False)}
+    # By way of names that no axis has, since the old and the new ones may overlap.
+    away = {name: Affine.axis(f"axis {name}") for name in table}
+    back = {f"axis {name}": Affine.axis(new) for name, new in table.items()}
+    axes = tuple(replace(axis, name=table[axis.name]) for axis in nest.axes)
+    return Nest(axes, tuple(substitute(substitute(s, away), back) for s in nest.body))
 
 
 def expressions(nest: Nest) -> Iterator[Affine]:
@@ -55,7 +71,8 @@ def _with_addresses(statement: Statement, types: Mapping[str, TensorType]) -> St
     return replace(statement, index=(address,))
 
 
-def _substitute(statement: Statement, table: Mapping[str, Affine]) -> Statement:
+def substitute(statement: Statement, table: Mapping[str, Affine]) -> Statement:
+    """The statement with axes replaced by expressions."""
     if not table:
         return statement
     match statement:
@@ -90,4 +107,4 @@ def _merge(nest: Nest, outer: Axis, inner: Axis) -> Nest:
     merged = Axis(f"{outer.name}_{inner.name}", outer.extent * inner.extent, outer.reduction)
     axes = tuple(merged if axis is outer else axis for axis in nest.axes if axis is not inner)
     table = {outer.name: Affine(0), inner.name: Affine.axis(merged.name)}
-    return Nest(axes, tuple(_substitute(statement, table) for statement in nest.body))
+    return Nest(axes, tuple(substitute(statement, table) for statement in nest.body))

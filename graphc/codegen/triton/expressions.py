@@ -79,17 +79,13 @@ def affine_text(expression: Affine, variables: Mapping[str, str]) -> str:
         if stride == 1:
             parts.append(variable)
         elif stride == -1:
-            parts.append(f"-{_as_factor(variable)}")
+            parts.append(f"-{as_operand(variable)}")
         else:
-            parts.append(f"{_as_factor(variable)} * {dim_text(stride)}")
+            parts.append(f"{as_operand(variable)} * {dim_text(stride)}")
     if expression.offset != 0 or not parts:
         offset = expression.offset
         parts.append(str(offset) if isinstance(offset, int) else dim_text(offset))
     return " + ".join(parts).replace("+ -", "- ")
-
-
-def _as_factor(text: str) -> str:
-    return text if re.fullmatch(r"[\w.]+", text) else f"({text})"
 
 
 def as_operand(text: str) -> str:

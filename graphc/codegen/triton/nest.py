@@ -357,7 +357,8 @@ class NestPrinter:
 def _is_used(line: str, axes: set[str], text: str) -> bool:
     """False for the definition of an axis that nothing else in the text reads."""
     variable = line.split(" = ", 1)[0]
-    return variable not in axes or len(re.findall(rf"\b{variable}\b", text)) > text.count(f"{variable} = ")
+    mentions = len(re.findall(rf"\b{variable}\b", text))
+    return variable not in axes or mentions > len(re.findall(rf"\b{variable} = ", text))
 
 
 def _position_helper(operation: Reduction) -> str:

@@ -66,6 +66,12 @@ class Scope:
     last: Origins = ()
     """The origin of the last comment."""
 
+    @classmethod
+    def of_extents(cls, extents: Mapping[str, Dim], variables: dict[str, str]) -> Scope:
+        """A scope of axes alone, for conditions outside a nest."""
+        varies = dict.fromkeys(variables, NOWHERE)
+        return cls(Names(), {}, {}, extents, variables, varies, {}, (), {})
+
     def shape(self, groups: Iterable[str]) -> str:
         """The shape of a block that varies along these groups, as text."""
         wanted = set(groups)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from graphc.codegen.triton import anchors
+from graphc.codegen.triton import anchors, split
 from graphc.codegen.triton.expressions import Names, dim_text, identifier, without_parentheses
 from graphc.codegen.triton.kernel import Grid, KernelSource, print_kernel
 from graphc.codegen.triton.scalars import HELPER_NAMES, with_required
@@ -68,7 +68,7 @@ def _kernel_sources(
     kernel: Kernel, names: Names, target: GpuTarget
 ) -> tuple[tuple[KernelSource, ...], tuple[tuple[str, TensorType], ...]]:
     """The functions that a kernel becomes, in launch order, and the workspaces after its parameters."""
-    stages, workspaces = anchors.stages_of(kernel, target)
+    stages, workspaces = split.stages_of(kernel, target)
     sources = []
     parameters = [p.name for p in kernel.parameters] + [name for name, _ in workspaces]
     for stage in stages:

@@ -85,10 +85,12 @@ def schedule(nest: Nest, target: GpuTarget) -> NestSchedule:
 
 
 def next_power_of_2(value: int) -> int:
+    """The least power of 2 that is not below the value; 1 for 0."""
     return 1 << max(value - 1, 0).bit_length()
 
 
-def _size(dim: Dim) -> int:
+def size_guess(dim: Dim) -> int:
+    """The extent, or what stands for it where only speed depends on it."""
     return dim if isinstance(dim, int) else evaluate(dim, dict.fromkeys(dim_symbols([dim]), UNKNOWN))
 
 
@@ -103,7 +105,7 @@ def _pointwise(nest: Nest) -> NestSchedule:
     transposed = _transposed_axes(nest)
     if transposed is not None:
         return _transpose(nest, *transposed)
-    count = _size(product(axis.extent for axis in nest.parallel))
+    count = size_guess(product(axis.extent for axis in nest.parallel))
     block = min(max(next_power_of_2(count // 128), 256), 1024)
     block = min(block, max(next_power_of_2(count), 1))
     warps = max(1, min(block // 256, 4))
@@ -125,7 +127,7 @@ def contiguous_axes(nest: Nest) -> Mapping[str, tuple[Load | Store, ...]]:
 def _transposed_axes(nest: Nest) -> tuple[Axis, Axis] | None:
     """(the axis along which stores are contiguous, another one along which most other loads are), or None."""
     table = contiguous_axes(nest)
-    wide = [axis for axis in nest.parallel if _size(axis.extent) >= 16]
+    wide = [axis for axis in nest.parallel if size_guess(axis.extent) >= 16]
     stores = [axis for axis in wide if any(isinstance(access, Store) for access in table[axis.name])]
     if not stores:
         return None
@@ -143,12 +145,12 @@ def _walks_with(nest: Nest, outer: Axis, inner: Axis) -> bool:
 
 def _transpose(nest: Nest, inner: Axis, across: Axis) -> NestSchedule:
     """Tiles of 32 x 32 to 64 x 64: reads and writes are both contiguous within a tile."""
-    edge = 64 if min(_size(inner.extent), _size(across.extent)) >= 512 else 32
+    edge = 64 if min(size_guess(inner.extent), size_guess(across.extent)) >= 512 else 32
     rest = tuple(axis for axis in nest.parallel if axis not in (inner, across))
     groups = [Group(_group_name(rest, "slice"), rest, 1)] if rest else []
     groups += [
-        Group(across.name, (across,), min(edge, next_power_of_2(_size(across.extent)))),
-        Group(inner.name, (inner,), min(edge, next_power_of_2(_size(inner.extent)))),
+        Group(across.name, (across,), min(edge, next_power_of_2(size_guess(across.extent)))),
+        Group(inner.name, (inner,), min(edge, next_power_of_2(size_guess(inner.extent)))),
     ]
     return NestSchedule(Mode.POINTWISE, tuple(groups), None, 8 if edge == 64 else 4)
 
@@ -157,9 +159,9 @@ def _transpose(nest: Nest, inner: Axis, across: Axis) -> NestSchedule:
 
 
 def _reduction(nest: Nest, target: GpuTarget) -> NestSchedule:
-    rows = _size(product(axis.extent for axis in nest.parallel))
+    rows = size_guess(product(axis.extent for axis in nest.parallel))
     extent = product(axis.extent for axis in nest.reductions)
-    length = _size(extent)
+    length = size_guess(extent)
     along_rows = _contiguous_along_rows(nest)
     if isinstance(extent, int) and extent <= UNROLL_LIMIT and not _contiguous_along_reduction(nest):
         return _unrolled(nest, rows)
@@ -235,14 +237,14 @@ def _contiguous_along_rows(nest: Nest) -> bool:
 
 def _unrolled(nest: Nest, rows: int) -> NestSchedule:
     block = min(256, next_power_of_2(max(rows, 1)))
-    if _size(product(axis.extent for axis in nest.reductions)) * len(nest.body) > 512:
+    if size_guess(product(axis.extent for axis in nest.reductions)) * len(nest.body) > 512:
         block = min(block, 128)
     return _rows(nest, Mode.UNROLLED, block, 1, warps=max(1, min(4, block // 64)))
 
 
 def _outer(nest: Nest, rows: int, extent: Dim, target: GpuTarget) -> NestSchedule:
     """Reductions over outer axes: the tile spans both, and is contiguous along the rows."""
-    length = next_power_of_2(max(_size(extent), 1))
+    length = next_power_of_2(max(size_guess(extent), 1))
     row_block = min(64, next_power_of_2(max(rows, 1)))
     while row_block > 16 and rows // row_block < target.multiprocessors:
         row_block //= 2
