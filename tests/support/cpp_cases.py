@@ -326,3 +326,53 @@ def dense(m: Size, n: Size, k: Size, transpose_a: bool, transpose_b: bool, dtype
     tolerance = {"f32": 2e-5, "f64": 1e-12, "f16": 5e-3}[dtype]
     return Case(make_kernel(name, ts, [b], outputs=["y", "z"], anchor=anchor), expected, tolerance)
 
+
+
+def convolution(
+    which: str, batch: Size, channels: int, filters: int, size: tuple[int, ...], kernel: tuple[int, ...], stride: int,
+    pad: int, dilate: int, groups: int, dtype: str = "f32", plain: bool = True, name: str = "conv",
+) -> Case:  # fmt: skip
+    """A convolution or one of its gradients, with an epilogue that scales by channel; `plain` stores row-major."""
+    import torch
+
+    rank = len(size)
+    out = tuple((n + 2 * pad - dilate * (k - 1) - 1) // stride + 1 for n, k in zip(size, kernel, strict=True))
+    x, w, y = (batch, channels, *size), (filters, channels // groups, *kernel), (batch, filters, *out)
+    operands, result = {"": ((x, w), y), "_data_gradient": ((y, w), x), "_weight_gradient": ((x, y), w)}[which]
+    kind = DType.of(dtype).compute
+
+    def show(dims: tuple[Size, ...]) -> str:
+        return f"{dtype}[{','.join(map(str, dims))}]"
+
+    stored = result if plain else (*result[:2], *reversed(result[2:]))
+    ts = types(a=show(operands[0]), b=show(operands[1]), s=show(result[1:2]), y=show(stored))
+    axes = {f"i{k}": dimension(extent) for k, extent in enumerate(result)}
+    builder = NestBuilder(ts, **axes)
+    value = builder.compute("mul", builder.anchor(kind), builder.load("s", "i1"))
+    place = list(axes) if plain else ["i0", "i1", *reversed(list(axes)[2:])]
+    builder.store("y", place, value)
+    geometry = {"stride": (stride,) * rank, "pad": (pad,) * rank, "dilate": (dilate,) * rank, "groups": groups}
+    shape = {} if not which else {"shape": tuple(map(dimension, result))}
+    anchor = AnchorOperation(
+        f"convolution{which}", ("a", "b"), Attributes({**geometry, **shape}), TensorType.parse(show(result)), kind
+    )
+
+    def expected(a: Arrays) -> Arrays:
+        left, right = (torch.from_numpy(np.asarray(a[key])).double() for key in "ab")
+        function = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}[rank]
+        image = torch.zeros(x if which == "_data_gradient" else left.shape, dtype=torch.double, requires_grad=True)
+        weight = torch.zeros(w, dtype=torch.double, requires_grad=True)
+        with torch.no_grad():
+            if which != "_data_gradient":
+                image.copy_(left)
+            if which != "_weight_gradient":
+                weight.copy_(right)
+        value = function(image, weight, None, stride, pad, dilate, groups)
+        if which == "_data_gradient":
+            value = torch.autograd.grad(value, image, left)[0]
+        elif which == "_weight_gradient":
+            value = torch.autograd.grad(value, weight, right)[0]
+        scaled = value.detach().numpy() * a["s"].reshape(1, -1, *(1,) * rank)
+        return {"y": scaled if plain else scaled.transpose(0, 1, *reversed(range(2, 2 + rank)))}
+
+    return Case(make_kernel(name, ts, [builder], outputs=["y"], anchor=anchor), expected, 2e-5 if dtype == "f32" else 2e-2)

@@ -1,91 +1,131 @@
 """Anchored kernels: a contraction from a template header, called with the kernel's nest as its epilogue.
 
-The templates hand finished rows of the result to the epilogue as (outer indices, first column, count, sums); the nest
-is printed over such a row. Element types that a template lacks go through an ordinary reduction nest instead.
+The templates hand finished rows of the result to the epilogue as (outer indices, start, count, sums); the nest is
+printed over such a row. What a template lacks (element types, three spatial axes) becomes an ordinary reduction nest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
-from graphc.codegen.cpp.expressions import TYPES, Names, dim_factor, dim_text
-from graphc.codegen.cpp.nests import flatten, lower
-from graphc.codegen.cpp.printer import NestPrinter, Writer
+from graphc.codegen.cpp.anchor_nests import anchor_nest
+from graphc.codegen.cpp.expressions import TYPES, Names, dim_text
+from graphc.codegen.cpp.nests import flatten, lower, merge_axes
+from graphc.codegen.cpp.printer import NestPrinter, Writer, unravel
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide
 from graphc.codegen.cpp.target import CpuTarget
-from graphc.ir.kernel import (
-    Affine,
-    Anchor,
-    AnchorOperation,
-    Axis,
-    Compute,
-    Definition,
-    Kernel,
-    Load,
-    Nest,
-    Reduce,
-    Reduction,
-)
-from graphc.types import Dim, DType, product
+from graphc.ir.kernel import Access, Affine, AnchorOperation, Axis, Kernel, Parameter, Store
+from graphc.types import Dim, DType, product, same_shape
 
 _TEMPLATED = (DType.F32, DType.F64)
-Print = Callable[[Writer, Kernel, AnchorOperation, Mapping[str, str], Names], tuple[str, ...]]
+WORKSPACE = "anchor_result"  # the parameter that holds a result which its template sums in memory
+
+
+def has_template(kernel: Kernel) -> bool:
+    """True when a template computes the kernel's anchor."""
+    anchor = kernel.anchor
+    if anchor is None or anchor.primitive not in _TEMPLATES or anchor.accumulator not in _TEMPLATED:
+        return False
+    operands = [kernel.parameter(name).type for name in anchor.operands]
+    planar = anchor.primitive == "dot" or anchor.result.rank <= 4
+    return planar and all(type.dtype is anchor.accumulator for type in operands)
+
+
+def workspace(kernel: Kernel) -> Parameter | None:
+    """The result as a buffer of its own, where the template sums in memory and no output can serve."""
+    anchor = kernel.anchor
+    if anchor is None or anchor.primitive != "convolution_data_gradient" or not has_template(kernel):
+        return None
+    return None if _plain_output(kernel) else Parameter(WORKSPACE, anchor.result, Access.OUT)
+
+
+def _plain_output(kernel: Kernel) -> str | None:
+    """An output of the result's type that every point of the nest writes at its own place."""
+    anchor = kernel.anchor
+    assert anchor is not None
+    (nest,) = kernel.nests
+    place = tuple(Affine.axis(axis.name) for axis in nest.axes)
+    for statement in nest.body:
+        if isinstance(statement, Store) and not statement.guards:
+            parameter = kernel.parameter(statement.buffer)
+            same = parameter.type.dtype is anchor.accumulator and same_shape(parameter.type.shape, anchor.result.shape)
+            index = tuple(
+                Affine.axis(axis.name) if axis.extent == 1 else expression
+                for axis, expression in zip(nest.axes, statement.index, strict=True)
+            ) if len(statement.index) == len(nest.axes) else ()
+            if same and parameter.access is Access.OUT and index == place:
+                return parameter.name
+    return None
 
 
 def print_anchor(
     out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget
 ) -> tuple[str, ...]:
-    """Print the call of the anchor's template; returns the headers that it needs."""
+    """Print the kernel of an anchor; returns the headers that it needs."""
     anchor = kernel.anchor
     assert anchor is not None
-    operands = [kernel.parameter(name).type.dtype for name in anchor.operands]
-    if anchor.accumulator in _TEMPLATED and all(dtype is anchor.accumulator for dtype in operands):
-        return _TEMPLATES[anchor.primitive](out, kernel, anchor, buffers, names)
-    nest = lower(_NESTS[anchor.primitive](kernel, anchor), kernel)
+    if has_template(kernel):
+        return _TEMPLATES[anchor.primitive](_Call(out, kernel, anchor, buffers, names))
+    nest = lower(anchor_nest(kernel, anchor), kernel)
     NestPrinter(out, nest, decide(nest, kernel, target), buffers, names).print()
     return ()
 
 
-def _print_epilogue(
-    out: Writer, kernel: Kernel, buffers: Mapping[str, str], names: Names, outer: Mapping[str, str], row: tuple[str, str, str]
-) -> None:
-    """The nest over one row of results; `outer` gives the text of all axes but the last, `row` (start, count, sums)."""
-    (nest,) = kernel.nests
-    flat = flatten(nest, kernel)
-    vector = flat.axes[-1].name
-    schedule = Schedule(Mode.MAP, vector, 0, frozenset(), frozenset(), 0, False)
-    printer = NestPrinter(out, flat, schedule, dict(buffers), names)
-    start, count, sums = row
-    printer.print_row(outer, start, count, sums)
+class _Call:
+    """What printing a template's call needs."""
+
+    def __init__(
+        self, out: Writer, kernel: Kernel, anchor: AnchorOperation, buffers: dict[str, str], names: Names
+    ) -> None:
+        self.out, self.kernel, self.anchor, self.buffers, self.names = out, kernel, anchor, buffers, names
+        self.type = TYPES[anchor.accumulator]
+        self.shapes = [kernel.parameter(name).type.shape for name in anchor.operands]
+        self.data = [buffers[name] for name in anchor.operands]
+        self.axes = kernel.nests[0].axes
+
+    def epilogue(self, indices: Sequence[tuple[str, Mapping[str, str]]], row: Sequence[Axis]) -> None:
+        """The lambda: `indices` are its leading parameters and the axes that each gives, `row` the axes of a row."""
+        stem = row[-1].name if len(row) == 1 else "element"
+        start, count, sums = (self.names.new(name) for name in (f"{stem}_start", "count", "sums"))
+        outer = {axis: text for _, texts in indices for axis, text in texts.items()}
+        leading = "".join(f"int64_t {name}, " for name, _ in indices)
+        parameters = f"{leading}int64_t {start}, int64_t {count}, const {self.type}* {sums}"
+        with self.out.block(f"    [&]({parameters})", end="});"):
+            flat = flatten(self.kernel.nests[0], self.kernel)
+            names = frozenset(axis.name for axis in row)
+            merged = merge_axes(flat, names)
+            rest = tuple(axis for axis in merged.axes if axis.name in names)
+            schedule = Schedule(Mode.MAP, rest[-1].name, 0, frozenset(), frozenset(), 0, False)
+            printer = NestPrinter(self.out, merged, schedule, self.buffers, self.names)
+            printer.print_row(outer, rest, start, count, sums)
+
+    def index(self, axis: Axis) -> tuple[str, dict[str, str]]:
+        """A lambda parameter that is one axis."""
+        name = self.names.new(axis.name)
+        return name, {axis.name: name}
 
 
-def _print_dot(
-    out: Writer, kernel: Kernel, anchor: AnchorOperation, buffers: Mapping[str, str], names: Names
-) -> tuple[str, ...]:
-    a, b = (kernel.parameter(name).type.shape for name in anchor.operands)
-    m, k, a_strides = _matrix(a, bool(anchor.attributes.get("transpose_a", False)))
-    _, n, b_strides = _matrix(b, bool(anchor.attributes.get("transpose_b", False)))
-    c = TYPES[anchor.accumulator]
-    left, right = (buffers[name] for name in anchor.operands)
-    axes = kernel.nests[0].axes
-    batch = product(a[:-2])
-    row, start, count, sums = (names.new(name) for name in (axes[-2].name, f"{axes[-1].name}_start", "count", "sums"))
-    outer = {axes[-2].name: row}
-    matrices = [f"gc_matrix<{c}>{{{data}, {strides}}}" for data, strides in ((left, a_strides), (right, b_strides))]
+def _print_dot(call: _Call) -> tuple[str, ...]:
+    a, b = call.shapes
+    attributes = call.anchor.attributes
+    m, k, a_strides = _matrix(a, bool(attributes.get("transpose_a", False)))
+    _, n, b_strides = _matrix(b, bool(attributes.get("transpose_b", False)))
+    c = call.type
+    left, right = (
+        f"gc_matrix<{c}>{{{data}, {strides}}}"
+        for data, strides in zip(call.data, (a_strides, b_strides), strict=True)
+    )
     sizes = ", ".join(map(dim_text, (m, n, k)))
+    indices = [call.index(call.axes[-2])]
     if len(a) == 2:
-        call = f"gc_gemm<{c}>({sizes}, {matrices[0]}, {matrices[1]},"
-        arguments = ""
+        call.out.line(f"gc_gemm<{c}>({sizes}, {left}, {right},")
     else:
-        item = names.new("item")
-        a_batch, b_batch = (dim_text(product(shape[-2:])) for shape in (a, b))
-        call = f"gc_gemm_batched<{c}>({dim_text(batch)}, {sizes}, {matrices[0]}, {a_batch}, {matrices[1]}, {b_batch},"
-        arguments = f"int64_t {item}, "
-        outer |= _unravel(item, axes[:-2])
-    out.line(call)
-    with out.block(f"    [&]({arguments}int64_t {row}, int64_t {start}, int64_t {count}, const {c}* {sums})", end="});"):
-        _print_epilogue(out, kernel, buffers, names, outer, (start, count, sums))
+        item = call.names.new("item")
+        indices.insert(0, (item, {axis: f"({text})" for axis, text in unravel(item, call.axes[:-2]).items()}))
+        a_step, b_step = (dim_text(product(shape[-2:])) for shape in (a, b))
+        batch = dim_text(product(a[:-2]))
+        call.out.line(f"gc_gemm_batched<{c}>({batch}, {sizes}, {left}, {a_step}, {right}, {b_step},")
+    call.epilogue(indices, call.axes[-1:])
     return ("gemm.h",)
 
 
@@ -97,54 +137,49 @@ def _matrix(shape: tuple[Dim, ...], transposed: bool) -> tuple[Dim, Dim, str]:
     return rows, columns, f"{dim_text(columns)}, 1"
 
 
-def _unravel(item: str, axes: tuple[Axis, ...]) -> dict[str, str]:
-    """The axes' values at row-major number `item`."""
-    texts: dict[str, str] = {}
-    stride: Dim = 1
-    for position, axis in reversed(list(enumerate(axes))):
-        text = item if stride == 1 else f"{item} / {dim_factor(stride)}"
-        texts[axis.name] = text if position == 0 else f"({text} % {dim_factor(axis.extent)})"
-        if position == 0 and stride != 1:
-            texts[axis.name] = f"({text})"
-        stride = product((stride, axis.extent))
-    return texts
+def _geometry(call: _Call, x: tuple[Dim, ...], w: tuple[Dim, ...], y: tuple[Dim, ...]) -> str:
+    """Declare the gc_conv_shape of data x, weight w and result y; one spatial axis has height 1."""
+    attributes = call.anchor.attributes
+    groups = attributes.get("groups", 1)
+
+    def plane(values: Sequence[Dim], filler: int) -> tuple[Dim, Dim]:
+        return (filler, values[0]) if len(values) == 1 else (values[0], values[1])
+
+    values: list[Dim] = [x[0], groups, x[1], w[0], *plane(x[2:], 1), *plane(y[2:], 1), *plane(w[2:], 1)]
+    values += [*plane(attributes["stride"], 1), *plane(attributes["pad"], 0), *plane(attributes["dilate"], 1)]
+    name = call.names.new("shape")
+    call.out.line(f"const gc_conv_shape {name} = {{{', '.join(map(dim_text, values))}}};")
+    return name
 
 
-def _dot_nest(kernel: Kernel, anchor: AnchorOperation) -> Nest:
-    """The product as a reduction nest: for element types that the template lacks."""
-    (nest,) = kernel.nests
-    a, b = (kernel.parameter(name).type.shape for name in anchor.operands)
-    transpose_a, transpose_b = (bool(anchor.attributes.get(f"transpose_{side}", False)) for side in "ab")
-    k = Axis("k", a[-2] if transpose_a else a[-1], reduction=True)
-    batch = tuple(Affine.axis(axis.name) for axis in nest.axes[:-2])
-    m, n, depth = (Affine.axis(name) for name in (nest.axes[-2].name, nest.axes[-1].name, "k"))
-    left = (*batch, depth, m) if transpose_a else (*batch, m, depth)
-    right = (*batch, n, depth) if transpose_b else (*batch, depth, n)
-    return _reduction_nest(kernel, anchor, (k,), (left, right))
+def _print_forward(call: _Call) -> tuple[str, ...]:
+    x, w = call.shapes
+    shape = _geometry(call, x, w, call.anchor.result.shape)
+    call.out.line(f"gc_conv_forward<{call.type}>({shape}, {', '.join(call.data)},")
+    call.epilogue([call.index(axis) for axis in call.axes[:2]], call.axes[2:])
+    return ("gemm.h", "conv.h")
 
 
-def _reduction_nest(
-    kernel: Kernel, anchor: AnchorOperation, axes: tuple[Axis, ...], indices: tuple[tuple[Affine, ...], ...]
-) -> Nest:
-    """sum over `axes` of left[...] * right[...], in the accumulation type, in place of the Anchor statement."""
-    (nest,) = kernel.nests
-    accumulator = anchor.accumulator
-    body: list[Definition] = []
-    factors = []
-    for side, operand, index in zip(("left", "right"), anchor.operands, indices, strict=True):
-        dtype = kernel.parameter(operand).type.dtype
-        body.append(Load(f"anchor_{side}", dtype, operand, index, origins=anchor.origins))
-        factors.append(f"anchor_{side}")
-        if dtype is not accumulator:
-            body.append(Compute(f"anchor_{side}_wide", accumulator, "cast", (f"anchor_{side}",)))
-            factors[-1] += "_wide"
-    body.append(Compute("anchor_term", accumulator, "mul", tuple(factors)))
-    rest = [
-        Reduce(s.name, accumulator, Reduction.SUM, "anchor_term", s.origins) if isinstance(s, Anchor) else s
-        for s in nest.body
-    ]
-    return replace(nest, axes=(*nest.axes, *axes), body=(*body, *rest))
+def _print_data_gradient(call: _Call) -> tuple[str, ...]:
+    dy, w = call.shapes
+    shape = _geometry(call, call.anchor.result.shape, w, dy)
+    result = call.buffers[_plain_output(call.kernel) or WORKSPACE]
+    call.out.line(f"gc_conv_data_gradient<{call.type}>({shape}, {', '.join(call.data)}, {result},")
+    call.epilogue([call.index(axis) for axis in call.axes[:2]], call.axes[2:])
+    return ("gemm.h", "conv.h")
 
 
-_TEMPLATES: Mapping[str, Print] = {"dot": _print_dot}
-_NESTS: Mapping[str, Callable[[Kernel, AnchorOperation], Nest]] = {"dot": _dot_nest}
+def _print_weight_gradient(call: _Call) -> tuple[str, ...]:
+    x, dy = call.shapes
+    shape = _geometry(call, x, call.anchor.result.shape, dy)
+    call.out.line(f"gc_conv_weight_gradient<{call.type}>({shape}, {', '.join(call.data)},")
+    call.epilogue([call.index(call.axes[0])], call.axes[1:])
+    return ("gemm.h", "conv.h")
+
+
+_TEMPLATES: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {
+    "dot": _print_dot,
+    "convolution": _print_forward,
+    "convolution_data_gradient": _print_data_gradient,
+    "convolution_weight_gradient": _print_weight_gradient,
+}

@@ -102,14 +102,15 @@ def drop_unit_axes(nest: Nest) -> Nest:
     return Nest(tuple(keep), body)
 
 
-def merge_axes(nest: Nest) -> Nest:
-    """Join neighbouring axes wherever all expressions step over both as over one."""
+def merge_axes(nest: Nest, among: frozenset[str] | None = None) -> Nest:
+    """Join neighbouring axes (of those named, if any are) wherever all expressions step over both as over one."""
     axes = list(nest.axes)
     body = nest.body
     position = 0
     while position + 1 < len(axes):
         outer, inner = axes[position], axes[position + 1]
-        if outer.reduction == inner.reduction and _mergeable(body, outer, inner):
+        allowed = among is None or {outer.name, inner.name} <= among
+        if allowed and outer.reduction == inner.reduction and _mergeable(body, outer, inner):
             joined = Axis(inner.name, product((outer.extent, inner.extent)), inner.reduction)
             gone = {outer.name: Affine()}
             body = tuple(rewrite_expressions(s, lambda e, gone=gone: e.substitute(gone)) for s in body)  # type: ignore[misc]
@@ -168,6 +169,10 @@ class Analysis:
         for argument in arguments(statement):
             found |= self.axes[argument]
         return frozenset(found)
+
+    def is_inner(self, store: Store, reductions: frozenset[str]) -> bool:
+        """True when a store happens at every point of the reduction axes."""
+        return bool(self.axes_of(store) & reductions) or any(self.inner[name] for name in self.reads(store))
 
 
 def analyse(nest: Nest) -> Analysis:

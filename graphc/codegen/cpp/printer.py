@@ -29,6 +29,7 @@ from graphc.ir.graph import Origins
 from graphc.ir.kernel import (
     Affine,
     Anchor,
+    Axis,
     Compute,
     Constant,
     Definition,
@@ -101,6 +102,7 @@ class NestPrinter:
         self.analysis: Analysis = analyse(nest)
         self.env: dict[str, str] = {}
         self.commented: set[str] = set()
+        self.unravelled: tuple[Axis, ...] = ()
         self.lane_level = self._lane_levels()
         self.reduces = [s for s in nest.body if isinstance(s, Reduce)]
         self.stores = [s for s in nest.body if isinstance(s, Store)]
@@ -114,25 +116,26 @@ class NestPrinter:
 
     def _lane_levels(self) -> dict[str, bool]:
         """For every scalar, whether it is computed lane by lane."""
-        vector, columns = self.schedule.vector, self.schedule.mode is Mode.COLUMNS
+        columns = self.schedule.mode is Mode.COLUMNS
         level: dict[str, bool] = {}
         for statement in self.nest.body:
             if isinstance(statement, Reduce):
                 level[statement.name] = columns
             elif not isinstance(statement, Store):
-                level[statement.name] = vector in self.analysis.axes[statement.name] or any(
+                level[statement.name] = self._walks_lanes(self.analysis.axes[statement.name]) or any(
                     level[name] for name in self.analysis.reads(statement)
                 )
         return level
 
-    def _is_inner(self, statement: Store) -> bool:
-        reductions = {axis.name for axis in self.nest.reductions}
-        return bool(self.analysis.axes_of(statement) & reductions) or any(
-            self.analysis.inner[name] for name in self.analysis.reads(statement)
-        )
+    def _walks_lanes(self, axes: Iterable[str]) -> bool:
+        lanes = {self.schedule.vector, *(axis.name for axis in self.unravelled)}
+        return any(axis in lanes for axis in axes)
+
+    def _is_inner(self, store: Store) -> bool:
+        return self.analysis.is_inner(store, frozenset(axis.name for axis in self.nest.reductions))
 
     def _is_lane_store(self, statement: Store) -> bool:
-        return self.schedule.vector in self.analysis.axes_of(statement) or any(
+        return self._walks_lanes(self.analysis.axes_of(statement)) or any(
             self.lane_level[name] for name in self.analysis.reads(statement)
         )
 
@@ -213,7 +216,7 @@ class NestPrinter:
                 continue
             for guard in statement.guards:
                 key = _guard_key(guard)
-                varies = self.schedule.vector in guard_axes(guard, self.analysis)
+                varies = self._walks_lanes(guard_axes(guard, self.analysis))
                 known = all(v in self.env for v in guard.expression.variables)
                 if not varies and known and key not in self.env:
                     name = self.names.new("inside")
@@ -254,12 +257,34 @@ class NestPrinter:
         extent = extent_of(self.nest, vector)
         return not isinstance(extent, int) or extent > block
 
-    def print_row(self, outer: Mapping[str, str], start: str, count: str, sums: str) -> None:
-        """Print the nest over part of one row of an anchor's result: `count` elements from `start`, in `sums`."""
+    def print_row(self, outer: Mapping[str, str], axes: Sequence[Axis], start: str, count: str, sums: str) -> None:
+        """Print the nest over part of one row of an anchor's result.
+
+        `outer` is the text of the axes before the row's; `count` results from row-major number `start` on lie in
+        `sums`. A row of several axes that do not run as one is unravelled lane by lane.
+        """
         lane = self.names.new("lane")
         self.env.update(outer)
         self.env[ANCHOR] = f"{sums}[{lane}]"
+        if len(axes) > 1:
+            self.unravelled = tuple(axes)
+            self.lane_level = self._lane_levels()
         self._outer(0, Lanes(lane, count, f"{start} + {lane}", start))
+
+    def _define_vector(self, lanes: Lanes) -> None:
+        """Name the value of the vector axis in a lane loop: the loop's own variable, or from the block's start."""
+        vector = self.schedule.vector
+        assert vector is not None
+        if lanes.value == lanes.variable:
+            self.env[vector] = lanes.variable
+            return
+        position = self.names.new("position" if self.unravelled else vector)
+        self.out.line(f"const int64_t {position} = {lanes.value};")
+        self.env[vector] = position
+        if self.unravelled:
+            for axis, text in unravel(position, self.unravelled).items():
+                self.env[axis] = self.names.new(axis)
+                self.out.line(f"const int64_t {self.env[axis]} = {text};")
 
     def _print_without_items(self) -> None:
         shares_its_loop = self.schedule.mode is Mode.MAP and self.schedule.threaded
@@ -442,11 +467,7 @@ class NestPrinter:
         self.out.line(self._simd_pragma(lanes))
         v = lanes.variable
         with self.scope(), self.block(f"for (int64_t {v} = 0; {v} < {lanes.count}; ++{v})"):
-            if lanes.value != v:
-                self.env[vector] = self.names.new(vector)
-                self.out.line(f"const int64_t {self.env[vector]} = {lanes.value};")
-            else:
-                self.env[vector] = v
+            self._define_vector(lanes)
             self.define(self.needed(roots))
             for store in stores:
                 if store.buffer in tiles:
@@ -679,6 +700,17 @@ class NestPrinter:
                 self.store(store)
             for reduce in reduces:
                 self._accumulate(reduce, lane)
+
+
+def unravel(position: str, axes: Sequence[Axis]) -> dict[str, str]:
+    """The axes' values at a row-major number."""
+    texts: dict[str, str] = {}
+    stride: Dim = 1
+    for place, axis in reversed(list(enumerate(axes))):
+        text = position if stride == 1 else f"{position} / {dim_factor(stride)}"
+        texts[axis.name] = text if place == 0 else f"{text} % {dim_factor(axis.extent)}"
+        stride = product((stride, axis.extent))
+    return dict(reversed(texts.items()))
 
 
 def _guard_key(guard: Guard) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from graphc.codegen.cpp.anchors import workspace
 from graphc.codegen.cpp.equal import structure
 from graphc.codegen.cpp.expressions import TYPES, Names
 from graphc.codegen.cpp.kernels import Function, generate_function
+from graphc.codegen.cpp.split import split_reductions
 from graphc.codegen.cpp.target import CpuTarget, detect
 from graphc.ir.kernel import Kernel
-from graphc.ir.program import Program
+from graphc.ir.program import Buffer, Program, Role
 from graphc.templates import environment, render
 
 FLAGS = (
@@ -40,6 +42,7 @@ class CppProgram:
 def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     """Print a program for a CPU, by default this machine's."""
     target = target or detect()
+    program = add_workspaces(split_reductions(program, target))
     functions = _functions(program, target)
     distinct = list({function.name: function for function in functions}.values())
     units = _units(distinct)
@@ -59,6 +62,26 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
             labels.append((f"{stem}_{number}.cpp", _names(unit)))
     files += _headers(distinct)
     return CppProgram(program.name, tuple(files), program, FLAGS, target, tuple(labels))
+
+
+def add_workspaces(program: Program) -> Program:
+    """Give every anchor that sums in memory a buffer for its result, where none of its outputs can serve."""
+    needs = [workspace(kernel) for kernel in program.kernels]
+    if not any(needs):
+        return program
+    kernels = tuple(
+        replace(kernel, parameters=(*kernel.parameters, need)) if need else kernel
+        for kernel, need in zip(program.kernels, needs, strict=True)
+    )
+    buffers, steps = list(program.buffers), []
+    for step in program.steps:
+        need = needs[step.kernel]
+        if need:
+            step = replace(step, arguments=(*step.arguments, len(buffers)))
+            kernel = program.kernels[step.kernel]
+            buffers.append(Buffer(f"{kernel.name}.{need.name}", need.type, Role.WORKSPACE, origins=kernel.origins))
+        steps.append(step)
+    return replace(program, buffers=tuple(buffers), kernels=kernels, steps=tuple(steps))
 
 
 def _functions(program: Program, target: CpuTarget) -> list[Function]:

@@ -249,7 +249,8 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
 def _block(nest: Nest, analysis: Analysis, vector: str | None, mode: Mode, target: CpuTarget) -> int:
     lanes = target.lanes(4)
     if mode is Mode.ROWS:
-        dearest = max((statement_cost(s) for s in nest.body if isinstance(s, Compute)), default=0.0)
+        inner = (s for s in nest.body if isinstance(s, Compute) and analysis.inner[s.name])
+        dearest = max(map(statement_cost, inner), default=0.0)
         return lanes * (1 if dearest > 8 else 4)
     if mode is Mode.COLUMNS:
         extent = next(axis.extent for axis in nest.axes if axis.name == vector)

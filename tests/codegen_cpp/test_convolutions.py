@@ -1,0 +1,36 @@
+"""Convolutions and their gradients through the templates and through reduction nests."""
+
+from support import cpp_cases as c
+from support.native_programs import Case, Native, check, joined
+
+KINDS = ("", "_data_gradient", "_weight_gradient")
+
+
+def test_planes_rows_and_volumes() -> None:
+    cases: list[Case] = []
+    for kind in KINDS:
+        tag = kind.strip("_") or "forward"
+        cases += [
+            c.convolution(kind, 3, 4, 6, (9, 8), (3, 3), 1, 1, 1, 1, name=f"plane_{tag}"),
+            c.convolution(kind, 2, 4, 6, (11, 7), (3, 2), 2, 1, 1, 2, name=f"grouped_{tag}"),
+            c.convolution(kind, 2, 3, 5, (13,), (3,), 1, 2, 2, 1, name=f"row_{tag}"),
+            c.convolution(kind, 2, 2, 4, (5, 6, 4), (2, 3, 2), 2, 1, 1, 2, name=f"volume_{tag}"),
+            c.convolution(kind, 2, 4, 4, (6, 5), (3, 3), 1, 1, 1, 1, dtype="f16", name=f"half_{tag}"),
+            c.convolution(kind, 2, 4, 4, (6, 5), (3, 3), 1, 0, 1, 1, plain=False, name=f"turned_{tag}"),
+        ]
+    native = Native(joined([case.kernel for case in cases]))
+    check(native, cases)
+    workspaces = [b for b in native.program.buffers if b.role.value == "workspace"]
+    assert [b.name for b in workspaces] == ["turned_data_gradient.anchor_result"]
+
+
+def test_symbolic_batch() -> None:
+    cases = [c.convolution(kind, "N", 3, 5, (8, 8), (3, 3), 1, 1, 1, 1, name=f"conv{kind}") for kind in KINDS]
+    native = Native(joined([case.kernel for case in cases]))
+    for batch in (1, 7):
+        inputs = native.inputs(N=batch)
+        results = native.run(inputs, N=batch)
+        static = [c.convolution(kind, batch, 3, 5, (8, 8), (3, 3), 1, 1, 1, 1, name=f"conv{kind}") for kind in KINDS]
+        again = Native(joined([case.kernel for case in static])).run(inputs)
+        for case in static:
+            assert (results[f"{case.kernel.name}.y"] == again[f"{case.kernel.name}.y"]).all()
