@@ -69,7 +69,7 @@ class Rewriter(Builder):
         self._share = share
         self._rules_of: dict[str, tuple[Rule, ...]] = {}
         self._producer: dict[str, Node] = {}
-        self._position: dict[str, int] = {}
+        self._merged: dict[str, list[Origins]] = {}
         self._known: dict[Hashable, Node] = {}
         self._instead: dict[str, Value] = {}
         self._absorbed: list[Origins] = []
@@ -121,7 +121,7 @@ class Rewriter(Builder):
             return self._graph
         outputs = tuple(self._read(value) for value in self._graph.outputs)
         updates = tuple(replace(update, value=self._read(update.value)) for update in self._graph.updates)
-        swept = replace(self._graph, nodes=tuple(self.nodes), outputs=outputs, updates=updates)
+        swept = replace(self._graph, nodes=self._with_merged_origins(), outputs=outputs, updates=updates)
         return _rename(Prune()(swept), self._old_names())
 
     def _old_names(self) -> dict[str, str]:
@@ -154,7 +154,6 @@ class Rewriter(Builder):
             return shared.outputs
         for output in node.outputs:
             self._producer[output.name] = node
-        self._position[node.outputs[0].name] = len(self.nodes)
         self.nodes.append(node)
         return node.outputs
 
@@ -173,20 +172,27 @@ class Rewriter(Builder):
             self._absorbed = outer
 
     def _equal_node(self, node: Node) -> Node | None:
-        """The earlier node that computes the same, now with the origins of both; None if there is none."""
+        """The earlier node that computes the same, which gets the origins of both; None if there is none."""
         declared = primitive(node.primitive)
-        if not declared.side_effect_free:
+        # Two losses that ignore their heads send two gradients, one would send one.
+        if not declared.side_effect_free or declared.ignores_head(node):
             return None
         key = _key(declared, node.inputs, node.attributes)
         earlier = self._known.setdefault(key, node)
         if earlier is node:
             return None
-        merged = replace(earlier, origins=merge_origins(earlier.origins, node.origins))
-        self._known[key] = merged
-        self.nodes[self._position[earlier.outputs[0].name]] = merged
-        for output in merged.outputs:
-            self._producer[output.name] = merged
-        return merged
+        if declared.kind is not Kind.CONSTANT:  # a constant that many operators use is of none of them
+            self._merged.setdefault(earlier.outputs[0].name, [earlier.origins]).append(node.origins)
+        return earlier
+
+    def _with_merged_origins(self) -> tuple[Node, ...]:
+        merged = self._merged
+        return tuple(
+            replace(node, origins=merge_origins(*merged[node.outputs[0].name]))
+            if node.outputs[0].name in merged
+            else node
+            for node in self.nodes
+        )
 
 
 def _key(declared: Primitive, operands: Sequence[Value], attributes: Attributes) -> Hashable:

@@ -150,7 +150,7 @@ def _combine_bounds(rewriter: Rewriter, node: Node) -> Value | None:
 
 
 def _compare_bounded(rewriter: Rewriter, node: Node) -> Value | None:
-    """x > c is max(x, c) > c; when the maximum is at hand, x need not be kept for it.
+    """Compare the maximum where it is at hand: x > c is max(x, c) > c, and x need not be kept for it.
 
     So the gradient of relu reads relu's result, and what comes before relu can stay inside a kernel.
     """
