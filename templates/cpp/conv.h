@@ -95,12 +95,31 @@ template <class T> GC_NOINLINE void gc_zero_pieces(int64_t count, int64_t repeat
     for (int64_t r = 0; r < repeats; ++r) __builtin_memset(to + r * to_step, 0, count * sizeof(T));
 }
 
+// What a weight at (offset_y, offset_x) of the kernel meets: `lines` output rows from y on, `count` pixels of each from x.
+template <class T>
+GC_NOINLINE void gc_copy_lines(const gc_conv_shape& s, const T* plane, int64_t offset_y, int64_t offset_x, int64_t y,
+                               int64_t lines, int64_t x, int64_t count, T* to) {
+  const gc_span down = gc_inside(y, y + lines, s.height, s.stride_height, s.pad_height, offset_y);
+  const gc_span across = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
+  gc_zero_pieces((down.begin - y) * count, 1, to, 0);
+  gc_zero_pieces((y + lines - down.end) * count, 1, to + (down.end - y) * count, 0);
+  const int64_t repeats = down.end - down.begin;
+  to += (down.begin - y) * count;
+  gc_zero_pieces(across.begin - x, repeats, to, count);
+  gc_zero_pieces(x + count - across.end, repeats, to + (across.end - x), count);
+  const T* from = plane + (down.begin * s.stride_height - s.pad_height + offset_y) * s.width +
+                  across.begin * s.stride_width - s.pad_width + offset_x;
+  gc_copy_pieces(across.end - across.begin, repeats, from, s.stride_width, s.stride_height * s.width,
+                 to + (across.begin - x), count);
+}
+
 // ---- the image as an operand ------------------------------------------------------------------------------------------
 
 // Right operand: row (channel, kernel y, kernel x), column (image, pixel): what that weight meets at that pixel.
 template <class T> struct gc_image_columns {
   const T* data;  // of the group's first channel
   gc_conv_shape shape;
+  static constexpr bool gathers = false;
   static constexpr int64_t row_stride = 0;
 
   bool direct(int64_t, int64_t) const { return false; }
@@ -161,7 +180,9 @@ template <class T> struct gc_image_rows {
     while (depth > 0) {
       const int64_t count = gc_min_of(depth, shape.out_width - x);
       const int64_t lines = x == 0 && depth >= shape.out_width ? gc_min_of(depth / shape.out_width, shape.out_height - y) : 1;
-      copy_lines(image, channel, place, y, lines, x, count, to);
+      gc_copy_lines(shape, data + (image * shape.in_channels + channel) * shape.plane(),
+                    place / shape.kernel_width * shape.dilation_height, place % shape.kernel_width * shape.dilation_width,
+                    y, lines, x, count, to);
       to += lines * count;
       depth -= lines * count;
       x = 0;
@@ -169,32 +190,13 @@ template <class T> struct gc_image_rows {
       if (y == shape.out_height) y = 0, ++image;
     }
   }
-
-  void copy_lines(int64_t image, int64_t channel, int64_t place, int64_t y, int64_t lines, int64_t x, int64_t count,
-                  T* to) const {
-    const gc_conv_shape& s = shape;
-    const int64_t offset_y = place / s.kernel_width * s.dilation_height;
-    const int64_t offset_x = place % s.kernel_width * s.dilation_width;
-    const gc_span down = gc_inside(y, y + lines, s.height, s.stride_height, s.pad_height, offset_y);
-    const gc_span across = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
-    gc_zero_pieces((down.begin - y) * count, 1, to, 0);
-    gc_zero_pieces((y + lines - down.end) * count, 1, to + (down.end - y) * count, 0);
-    const int64_t repeats = down.end - down.begin;
-    to += (down.begin - y) * count;
-    gc_zero_pieces(across.begin - x, repeats, to, count);
-    gc_zero_pieces(x + count - across.end, repeats, to + (across.end - x), count);
-    const T* from = data + (image * s.in_channels + channel) * s.plane() +
-                    (down.begin * s.stride_height - s.pad_height + offset_y) * s.width + across.begin * s.stride_width -
-                    s.pad_width + offset_x;
-    gc_copy_pieces(across.end - across.begin, repeats, from, s.stride_width, s.stride_height * s.width,
-                   to + (across.begin - x), count);
-  }
 };
 
 // Right operand of the weight gradient: row (image, pixel), column (output channel).
 template <class T> struct gc_pixels_by_channel {
   const T* data;  // of the group's first channel
   gc_conv_shape shape;
+  static constexpr bool gathers = false;
   static constexpr int64_t row_stride = 0;
 
   bool direct(int64_t, int64_t) const { return false; }
@@ -212,6 +214,119 @@ template <class T> struct gc_pixels_by_channel {
   }
 };
 
+// ---- the image as shifts of itself ------------------------------------------------------------------------------------
+//
+// A band of the padded image is copied once, rows of `pitch` elements end to end, one plane for each phase of the stride.
+// For the weight at one place in the kernel, all outputs of the band then meet one contiguous run of it: the operand is
+// the copy itself, its rows found by offsets. Between output rows lie pitch - out_width results that nobody reads.
+
+struct gc_shifts {
+  bool worthwhile;
+  int64_t pitch, halo;      // elements of a row; rows that a band needs beyond its own
+  int64_t lines, bands;     // output rows of a band, bands of an image
+  int64_t phases, channel;  // planes of a channel, elements of a channel
+};
+
+// Whether to shift and how is decided by the shape alone.
+template <class T> GC_NOINLINE gc_shifts gc_shifts_of(const gc_conv_shape& s) {
+  gc_shifts p = {};
+  p.pitch = s.out_width + (s.kernel_width - 1) * s.dilation_width / s.stride_width;
+  p.halo = (s.kernel_height - 1) * s.dilation_height / s.stride_height;
+  p.phases = s.stride_height * s.stride_width;
+  const int64_t row = s.group_in() * p.phases * p.pitch;
+  const int64_t room = GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
+  const int64_t most = row > 0 ? room / row - p.halo : 0;
+  if (most < 1 || s.out_height < 1 || s.filter() > GC_MOST_OFFSETS) return p;
+  p.bands = gc_ceil_div(s.out_height, most);
+  p.lines = gc_ceil_div(s.out_height, p.bands);
+  p.channel = p.phases * (p.lines + p.halo) * p.pitch;
+  // Results that nobody reads against the packing of every pixel, in rows of the product; and weights too large for
+  // the cache should meet more pixels at once than one small image has.
+  const int64_t computed = gc_round_up((p.lines - 1) * p.pitch + s.out_width, GC_LANES(T)) * p.bands;
+  const bool cheaper = computed * s.group_out() < s.pixels() * (s.group_out() + 12);
+  const bool streams = s.group_out() * s.filter() * (int64_t)sizeof(T) > (1 << 19) && s.pixels() < 192;
+  p.worthwhile = s.kernel() > 1 && p.lines >= gc_min_of<int64_t>(4, s.out_height) && cheaper && !streams;
+  return p;
+}
+
+template <class T> struct gc_shifted_image {
+  const T* data;
+  const int32_t* offsets;
+  static constexpr bool gathers = true;
+
+  gc_panels<T> panels(int64_t k, int64_t n, int64_t columns) const {
+    constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
+    return {data + n, W, 0, data + n + (columns - 1) / W * W, 0, offsets + k};
+  }
+};
+
+GC_NOINLINE void gc_fill_offsets(const gc_conv_shape& s, const gc_shifts& p, int32_t* offsets) {
+  for (int64_t channel = 0; channel < s.group_in(); ++channel)
+    for (int64_t i = 0; i < s.kernel_height; ++i)
+      for (int64_t j = 0; j < s.kernel_width; ++j) {
+        const int64_t y = i * s.dilation_height, x = j * s.dilation_width;
+        const int64_t phase = y % s.stride_height * s.stride_width + x % s.stride_width;
+        *offsets++ = (int32_t)(channel * p.channel + (phase * (p.lines + p.halo) + y / s.stride_height) * p.pitch +
+                               x / s.stride_width);
+      }
+}
+
+// Output rows from `line` on: their part of the padded image, each phase that the kernel touches a plane of its own.
+template <class T>
+GC_NOINLINE void gc_copy_band(const gc_conv_shape& s, const gc_shifts& p, const T* image, int64_t line, T* to) {
+  for (int64_t channel = 0; channel < s.group_in(); ++channel)
+    for (int64_t phase = 0; phase < p.phases; ++phase, to += (p.lines + p.halo) * p.pitch)
+      gc_copy_lines(s, image + channel * s.plane(), phase / s.stride_width, phase % s.stride_width, line,
+                    p.lines + p.halo, (int64_t)0, p.pitch, to);
+}
+
+// For the gradient to the data the kernel is turned round, and its channels exchanged: to[i][o][place] from [o][i][place].
+template <class T> GC_NOINLINE void gc_turn_weight(int64_t out, int64_t in, int64_t kernel, const T* w, T* to) {
+  for (int64_t i = 0; i < in; ++i)
+    for (int64_t o = 0; o < out; ++o)
+      for (int64_t place = 0; place < kernel; ++place)
+        to[(i * out + o) * kernel + place] = w[(o * in + i) * kernel + kernel - 1 - place];
+}
+
+template <class T, bool Turned, class Epilogue>
+void gc_conv_shifted(const gc_conv_shape& s, const gc_shifts& p, const T* x, const T* w, const Epilogue& epilogue) {
+  const int64_t items = s.groups * s.batch * p.bands;
+  const int64_t weights = s.group_out() * s.filter();
+  const int64_t threads = gc_min_of(items, gc_threads_for((double)items * weights * p.lines * p.pitch));
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+  {
+    auto& work = *(gc_workspace<T>*)gc_thread_workspace();
+    gc_fill_offsets(s, p, work.offsets);
+    int64_t turned = -1;  // the group whose weight lies turned in the workspace
+#pragma omp for schedule(static)
+    for (int64_t item = 0; item < items; ++item) {
+      const int64_t group = item / p.bands / s.batch, image = item / p.bands % s.batch;
+      const int64_t line = item % p.bands * p.lines, lines = gc_min_of(p.lines, s.out_height - line);
+      const T* weight = w + group * weights;
+      if (Turned) {
+        if (turned != group) gc_turn_weight(s.group_in(), s.group_out(), s.kernel(), weight, work.weight);
+        turned = group;
+        weight = work.weight;
+      }
+      gc_copy_band(s, p, x + (image * s.in_channels + group * s.group_in()) * s.plane(), line, work.right);
+      gc_contract_region<T>(
+          0, s.group_out(), 0, (lines - 1) * p.pitch + s.out_width, s.filter(), gc_matrix<T>{weight, s.filter(), 1},
+          gc_shifted_image<T>{work.right, work.offsets},
+          [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
+            for (int64_t i = 0; i < rows; ++i) {
+              int64_t y = n / p.pitch, at = n % p.pitch;
+              for (int64_t j = 0; j < columns; j += p.pitch - at, at = 0, ++y) {
+                const int64_t count = gc_min_of(columns - j, s.out_width - at);
+                if (count > 0)
+                  epilogue(image, group * s.group_out() + m + i, (line + y) * s.out_width + at, count,
+                           sums + i * sums_row + j);
+              }
+            }
+          });
+    }
+  }
+}
+
 // ---- forward ----------------------------------------------------------------------------------------------------------
 
 // A segment that runs over several images becomes one for each.
@@ -226,9 +341,9 @@ GC_INLINE void gc_for_each_image(int64_t pixels, int64_t n, int64_t count, const
   }
 }
 
+// The image packed block by block: images and pixels are one long axis, so that small images share a block.
 template <class T, class Epilogue>
-void gc_conv_forward(const gc_conv_shape& shape, const T* x, const T* w, const Epilogue& epilogue) {
-  const gc_conv_shape s = shape.flattened();
+void gc_conv_packed(const gc_conv_shape& s, const T* x, const T* w, const Epilogue& epilogue) {
   gc_contract_many<T>(
       s.groups, s.group_out(), s.batch * s.pixels(), s.filter(), [&](int64_t group, const auto& run) {
         run(gc_matrix<T>{w + group * s.group_out() * s.filter(), s.filter(), 1},
@@ -241,6 +356,16 @@ void gc_conv_forward(const gc_conv_shape& shape, const T* x, const T* w, const E
                                   });
             });
       });
+}
+
+template <class T, class Epilogue>
+void gc_conv_forward(const gc_conv_shape& shape, const T* x, const T* w, const Epilogue& epilogue) {
+  const gc_conv_shape s = shape.flattened();
+  const gc_shifts shifts = gc_shifts_of<T>(s);
+  if (shifts.worthwhile)
+    gc_conv_shifted<T, false>(s, shifts, x, w, epilogue);
+  else
+    gc_conv_packed<T>(s, x, w, epilogue);
 }
 
 // ---- gradient to the weight -------------------------------------------------------------------------------------------
@@ -294,8 +419,7 @@ GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, int64_t place, int64_t p
 }
 
 template <class T, class Epilogue>
-void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, const T* w, T* dx, const Epilogue& epilogue) {
-  const gc_conv_shape s = shape.flattened();
+void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, const Epilogue& epilogue) {
   const int64_t products = s.batch * s.groups;
   const int64_t threads = gc_threads_for((double)products * s.group_out() * s.filter() * s.pixels());
   // Few images: their channels are shared out too. Either way one thread owns the elements it adds to.
@@ -317,6 +441,31 @@ void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, const T* w, 
     for (int64_t channel = first; channel < last; ++channel)
       epilogue(image, group * s.group_in() + channel, (int64_t)0, s.plane(), (const T*)sums + channel * s.plane());
   }
+}
+
+// With stride 1 the gradient is itself a convolution, of dy with the turned kernel.
+GC_INLINE gc_conv_shape gc_turned(const gc_conv_shape& s) {
+  return {s.batch, s.groups, s.out_channels, s.in_channels, s.out_height, s.out_width, s.height, s.width,
+          s.kernel_height, s.kernel_width, 1, 1,
+          s.dilation_height * (s.kernel_height - 1) - s.pad_height, s.dilation_width * (s.kernel_width - 1) - s.pad_width,
+          s.dilation_height, s.dilation_width};
+}
+
+template <class T, class Epilogue>
+void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, const T* w, T* dx, const Epilogue& epilogue) {
+  const gc_conv_shape s = shape.flattened(), turned = gc_turned(s);
+  const gc_shifts shifts = gc_shifts_of<T>(turned);
+  const bool fits = s.group_out() * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
+  if (s.stride_height == 1 && s.stride_width == 1 && shifts.worthwhile && fits)
+    gc_conv_shifted<T, true>(turned, shifts, dy, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count,
+                                                        const T* acc) {
+      T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) sums[i] = acc[i];
+      epilogue(image, channel, pixel, count, (const T*)sums);
+    });
+  else
+    gc_conv_scattered<T>(s, dy, w, dx, epilogue);
 }
 
 #endif

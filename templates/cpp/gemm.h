@@ -41,12 +41,15 @@ extern "C" void free(void*) noexcept;
 #define GC_TILE_VECTORS 2
 #define GC_BLOCK_COLUMNS 384
 #define GC_BLOCK_DEPTH(T) (1536 / (int64_t)sizeof(T))
+#define GC_MOST_OFFSETS 8192
 #define GC_BLOCK_ROWS(T) (GC_TILE_ROWS * (GC_TILE_ROWS > 8 ? 144 : 336) / (int64_t)sizeof(T))
 
 template <class T> struct gc_workspace {
   alignas(64) T left[GC_TILE_ROWS * (GC_BLOCK_DEPTH(T) + 16)];
   alignas(64) T right[GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS];
   alignas(64) T sums[GC_BLOCK_ROWS(T) * GC_BLOCK_COLUMNS];
+  alignas(64) T weight[GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS];  // for conv.h, as are the offsets
+  alignas(64) int32_t offsets[GC_MOST_OFFSETS];
 };
 constexpr size_t gc_workspace_bytes = sizeof(gc_workspace<float>);
 static_assert(sizeof(gc_workspace<double>) <= gc_workspace_bytes + 4096, "f64 has its own, no larger, blocks");
@@ -66,9 +69,11 @@ GC_NOINLINE void* gc_thread_workspace() {
 // ---- one tile of C in registers ---------------------------------------------------------------------------------------
 
 // c[R][V lanes] (+)= a[R][depth] b[depth][V lanes]. Scalars of A are broadcast, so A may lie in any strides.
-template <class T, int R, int V>
+// Row k of B lies b_row further than row k - 1, or, where it is gathered, at b + offsets[k].
+template <class T, int R, int V, bool Gather>
 GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, int64_t a_col, const T* GC_RESTRICT b,
-                         int64_t b_row, T* GC_RESTRICT c, int64_t c_row, bool accumulate) {
+                         int64_t b_row, const int32_t* GC_RESTRICT offsets, T* GC_RESTRICT c, int64_t c_row,
+                         bool accumulate) {
   typedef gc_vector<T> vec;
   typedef gc_vector_unaligned<T> memory;
   constexpr int L = GC_LANES(T);
@@ -80,7 +85,7 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
   for (int64_t k = 0; k < depth; ++k) {
     vec right[V];
 #pragma GCC unroll 4
-    for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + j * L);
+    for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + (Gather ? offsets[k] : 0) + j * L);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       T left = a[i * a_row];
@@ -88,7 +93,7 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
       for (int j = 0; j < V; ++j) sum[i][j] += left * right[j];
     }
     a += a_col;
-    b += b_row;
+    if (!Gather) b += b_row;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
@@ -96,19 +101,28 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
     for (int j = 0; j < V; ++j) *(memory*)(c + i * c_row + j * L) = sum[i][j];
 }
 
+// A block of B as panels of 2 lanes' width, the last of 1 or 2: packed by ourselves, B's own rows, or gathered rows.
+template <class T> struct gc_panels {
+  const T* data;
+  int64_t step, row;  // from panel to panel, from row to row
+  const T* last;
+  int64_t last_row;
+  const int32_t* offsets;  // of the rows, where they are gathered
+};
+
 // Up to GC_TILE_ROWS rows: one full tile, or the rows' binary digits as smaller ones.
-template <class T, int V>
+template <class T, int V, bool Gather>
 GC_INLINE void gc_tile_rows(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_col, const T* b,
-                            int64_t b_row, T* c, int64_t c_row, bool accumulate) {
+                            int64_t b_row, const int32_t* offsets, T* c, int64_t c_row, bool accumulate) {
   if (rows == GC_TILE_ROWS) {
-    gc_tile<T, GC_TILE_ROWS, V>(depth, a, a_row, a_col, b, b_row, c, c_row, accumulate);
+    gc_tile<T, GC_TILE_ROWS, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate);
     return;
   }
-#define GC_TILE_STEP(R)                                                            \
-  if (rows & R) {                                                                  \
-    gc_tile<T, R, V>(depth, a, a_row, a_col, b, b_row, c, c_row, accumulate);      \
-    a += R * a_row;                                                                \
-    c += R * c_row;                                                                \
+#define GC_TILE_STEP(R)                                                                              \
+  if (rows & R) {                                                                                    \
+    gc_tile<T, R, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate);       \
+    a += R * a_row;                                                                                  \
+    c += R * c_row;                                                                                  \
   }
 #if GC_TILE_ROWS > 8
   GC_TILE_STEP(8)
@@ -117,27 +131,20 @@ GC_INLINE void gc_tile_rows(int64_t rows, int64_t depth, const T* a, int64_t a_r
 #undef GC_TILE_STEP
 }
 
-// A block of B as panels of 2 lanes' width, the last of 1 or 2: packed by ourselves or B's own rows.
-template <class T> struct gc_panels {
-  const T* data;
-  int64_t step, row;  // from panel to panel, from row to row
-  const T* last;
-  int64_t last_row;
-};
-
 // One panel of rows of C: `columns` is rounded up to whole lanes, c has room for them.
-template <class T>
+template <class T, bool Gather>
 GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row, int64_t a_col,
-                              gc_panels<T> b, T* c, int64_t c_row, bool accumulate) {
+                              const gc_panels<T>& b, T* c, int64_t c_row, bool accumulate) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
-  int64_t n = 0;
-  for (; n + W < columns; n += W)
-    gc_tile_rows<T, GC_TILE_VECTORS>(rows, depth, a, a_row, a_col, b.data + n / W * b.step, b.row, c + n, c_row,
-                                     accumulate);
-  if (columns - n > L)
-    gc_tile_rows<T, GC_TILE_VECTORS>(rows, depth, a, a_row, a_col, b.last, b.last_row, c + n, c_row, accumulate);
-  else if (columns > n)
-    gc_tile_rows<T, 1>(rows, depth, a, a_row, a_col, b.last, b.last_row, c + n, c_row, accumulate);
+  for (int64_t n = 0; n < columns; n += W) {
+    const bool last = n + W >= columns;
+    const T* from = last ? b.last : b.data + n / W * b.step;
+    const int64_t row = last ? b.last_row : b.row;
+    if (columns - n > L)
+      gc_tile_rows<T, GC_TILE_VECTORS, Gather>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row, accumulate);
+    else
+      gc_tile_rows<T, 1, Gather>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row, accumulate);
+  }
 }
 
 // ---- transposing in registers -----------------------------------------------------------------------------------------
@@ -223,7 +230,8 @@ GC_NOINLINE void gc_pack_panel(const T* GC_RESTRICT from, int64_t row_stride, in
 // A right operand has  pack(k, depth, n, columns, width, out): out[i * width + j] = B[k + i, n + j], and zero for
 //                      columns <= j < width;
 //                      direct(rows, depth), whether B[k, n .. n + lanes) may be loaded in place instead;
-//                      at(k, n) and row_stride, used then.
+//                      at(k, n) and row_stride, used then;
+//                      or else gathers = true and panels(k, n, columns), where its rows are found by offsets.
 
 template <class T> struct gc_rows {
   const T* data;
@@ -233,6 +241,7 @@ template <class T> struct gc_rows {
 template <class T> struct gc_matrix {
   const T* data;
   int64_t row_stride, col_stride;
+  static constexpr bool gathers = false;
 
   const T* at(int64_t row, int64_t col) const { return data + row * row_stride + col * col_stride; }
 
@@ -273,17 +282,20 @@ template <class T, class Right>
 gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_t k, int64_t depth, int64_t n, int64_t columns,
                             T* out) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
-  int64_t last = columns > 0 ? (columns - 1) / W * W : 0;
-  int64_t width = columns - last > L ? W : L;
-  if (right.direct(rows, depth)) {
-    const T* from = right.at(k, n);
-    if (columns % L == 0) return {from, W, right.row_stride, from + last, right.row_stride};
-    right.pack(k, depth, n + last, columns - last, width, out);
-    return {from, W, right.row_stride, out, width};
+  if constexpr (Right::gathers) return right.panels(k, n, columns);
+  else {
+    int64_t last = columns > 0 ? (columns - 1) / W * W : 0;
+    int64_t width = columns - last > L ? W : L;
+    if (right.direct(rows, depth)) {
+      const T* from = right.at(k, n);
+      if (columns % L == 0) return {from, W, right.row_stride, from + last, right.row_stride, nullptr};
+      right.pack(k, depth, n + last, columns - last, width, out);
+      return {from, W, right.row_stride, out, width, nullptr};
+    }
+    for (int64_t j = 0; j < last; j += W) right.pack(k, depth, n + j, W, W, out + j * depth);
+    right.pack(k, depth, n + last, columns - last, width, out + last * depth);
+    return {out, W * depth, W, out + last * depth, width, nullptr};
   }
-  for (int64_t j = 0; j < last; j += W) right.pack(k, depth, n + j, W, W, out + j * depth);
-  right.pack(k, depth, n + last, columns - last, width, out + last * depth);
-  return {out, W * depth, W, out + last * depth, width};
 }
 
 GC_INLINE int64_t gc_even_block(int64_t extent, int64_t limit, int64_t multiple) {
@@ -314,7 +326,7 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
           const int64_t rows = gc_min_of<int64_t>(GC_TILE_ROWS, m_stop - m);
           const gc_rows<T> a = left.rows(m, rows, k, steps, columns, work.left);
           T* sums = work.sums + (whole ? 0 : (m - m_block) * sums_row);
-          gc_row_panel<T>(rows, columns, steps, a.data, a.row, a.column, panels, sums, sums_row, k > 0);
+          gc_row_panel<T, Right::gathers>(rows, columns, steps, a.data, a.row, a.column, panels, sums, sums_row, k > 0);
           if (k + steps >= depth) finish(m, rows, n, columns, (const T*)sums, sums_row);
         }
       }
