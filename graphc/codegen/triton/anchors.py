@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from graphc.codegen.triton import scatter
 from graphc.codegen.triton.collapse import collapse, substitute
-from graphc.codegen.triton.contraction import Operand, Product, is_product, multiply, product_of
+from graphc.codegen.triton.contraction import Operand, Product, is_product, product_of, size_of
 from graphc.codegen.triton.expressions import (
     TRITON_TYPES,
     affine_text,
@@ -33,6 +33,7 @@ from graphc.ir.kernel import (
     Parameter,
     Reduce,
     Reduction,
+    Statement,
     Store,
 )
 from graphc.templates import render
@@ -93,7 +94,7 @@ def _part_kernel(kernel: Kernel, workspace: str, type: TensorType) -> Kernel:
 def _sum_kernel(kernel: Kernel, workspace: str, type: TensorType) -> Kernel:
     (nest,) = kernel.nests
     index = (Affine.axis(SPLIT), *(Affine.axis(axis.name) for axis in nest.axes))
-    body = []
+    body: list[Statement] = []
     for statement in nest.body:
         if isinstance(statement, Anchor):
             part = f"{statement.name}.part"
@@ -112,10 +113,10 @@ def _plan(kernel: Kernel, target: GpuTarget) -> TileSchedule:
     assert anchor is not None
     types = {p.name: p.type for p in kernel.parameters}
     product = product_of(anchor, types)
-    sizes = [
-        size_guess(multiply(axes)) for axes in (product.rows, product.columns, product.inner, product.outer)
-    ]
-    plan = tile_schedule(types[anchor.operands[0]].dtype, *sizes, target)
+    rows, columns, inner, outer = (
+        size_guess(size_of(axes)) for axes in (product.rows, product.columns, product.inner, product.outer)
+    )
+    plan = tile_schedule(types[anchor.operands[0]].dtype, rows, columns, inner, outer, target)
     splits = kernel.attributes.get("splits")
     return plan if splits is None else replace(plan, splits=splits)
 
@@ -188,7 +189,6 @@ class ProductPrinter:
         return KernelSource(
             function=function,
             text=text,
-            arguments=tuple(range(len(self.kernel.parameters))),
             pointers=tuple(self.shared.pointers.values()),
             symbols=self.shared.symbols,
             blocks=blocks,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.ir.kernel import Affine, AnchorOperation, Axis, Guard
-from graphc.types import Dim, Shape, TensorType, dimension, floor_divide, row_major_strides
+from graphc.types import Dim, Shape, TensorType, floor_divide, product, row_major_strides
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ def product_of(anchor: AnchorOperation, types: dict[str, TensorType]) -> Product
 
 
 def is_product(anchor: AnchorOperation) -> bool:
+    """Whether the anchor is a matrix product, maybe of gathered operands."""
     return anchor.primitive in _FORMS
 
 
@@ -110,8 +111,8 @@ class _Geometry:
     @classmethod
     def of(cls, anchor: AnchorOperation, x: Shape, w: Shape, y: Shape) -> _Geometry:
         attributes: Any = anchor.attributes
-        geometry = (tuple(attributes[name]) for name in ("stride", "pad", "dilate"))
-        return cls(x, w, y, *geometry, int(attributes.get("groups", 1)))
+        stride, pad, dilate = (tuple(attributes[name]) for name in ("stride", "pad", "dilate"))
+        return cls(x, w, y, stride, pad, dilate, int(attributes.get("groups", 1)))
 
     @property
     def group(self) -> tuple[Axis, ...]:
@@ -127,9 +128,8 @@ class _Geometry:
         return Affine.make(0, [("group", count), (name, 1)] if self.groups > 1 else [(name, 1)])
 
     def spatial(self, prefix: str, shape: Shape) -> tuple[Axis, ...]:
-        return tuple(
-            Axis(f"{prefix}{letter}", extent) for letter, extent in zip("zyx"[-len(shape) + 2 :], shape[2:])
-        )
+        letters = "zyx"[-len(shape) + 2 :]
+        return tuple(Axis(f"{prefix}{letter}", size) for letter, size in zip(letters, shape[2:], strict=True))
 
     def windows(self, y: Sequence[Axis], k: Sequence[Axis]) -> tuple[list[Affine], tuple[Guard, ...]]:
         """Where in x the elements of y's windows lie, and the guards that tell them from padding."""
@@ -218,8 +218,6 @@ _FORMS: dict[str, Callable[[AnchorOperation, list[TensorType]], Product]] = {
 }
 
 
-def multiply(axes: Sequence[Axis]) -> Dim:
-    result: Dim = 1
-    for axis in axes:
-        result = result * axis.extent
-    return dimension(result)
+def size_of(axes: Sequence[Axis]) -> Dim:
+    """The number of points of the axes."""
+    return product(axis.extent for axis in axes)

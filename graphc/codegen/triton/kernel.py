@@ -21,15 +21,13 @@ WIDE = 2**31
 
 @dataclass(frozen=True, slots=True)
 class KernelSource:
-    """The text of a kernel's function and how to launch it.
+    """The text of a kernel's function, which takes the kernel's parameters in order, and how to launch it.
 
-    `arguments` are positions of the kernel's parameters in the order in which the function takes them; `wide` are the
-    sizes that decide whether indices take 64 bits (empty when that is settled at compile time).
+    `wide` are the sizes that decide whether indices take 64 bits (empty when that is settled at compile time).
     """
 
     function: str
     text: str
-    arguments: tuple[int, ...]
     pointers: tuple[str, ...]
     symbols: tuple[str, ...]
     blocks: tuple[tuple[str, int], ...]
@@ -84,6 +82,7 @@ def print_kernel(kernel: Kernel, function: str, target: GpuTarget) -> KernelSour
 
 
 def grid_of(plan: NestSchedule) -> tuple[tuple[Dim, int], ...]:
+    """(extent, block) of every group that the programs of a nest are numbered by."""
     return tuple((group.extent, group.block) for group in plan.grid)
 
 
@@ -99,7 +98,6 @@ def _source(
     return KernelSource(
         function=function,
         text=text,
-        arguments=tuple(range(len(kernel.parameters))),
         pointers=tuple(shared.pointers.values()),
         symbols=shared.symbols,
         blocks=blocks,

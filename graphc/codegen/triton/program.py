@@ -10,9 +10,9 @@ from graphc.codegen.triton.kernel import Grid, KernelSource, print_kernel
 from graphc.codegen.triton.scalars import HELPER_NAMES, with_required
 from graphc.codegen.triton.schedule import GpuTarget
 from graphc.ir.kernel import Kernel
-from graphc.ir.program import Buffer, Program, Role
+from graphc.ir.program import Buffer, Program, Role, Step
 from graphc.templates import render
-from graphc.types import Dim, TensorType
+from graphc.types import Dim
 
 RESERVED = frozenset({"run", "sizes", "main", "index_type", "torch", "triton", "tl", "buffers"})
 
@@ -37,60 +37,63 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class TritonProgram:
-    """A generated module. `buffers` are those of the program, then the workspaces that the kernels need."""
+    """A generated module. `program` is what it runs: kernels taken apart where that is faster, with workspaces."""
 
     name: str
     source: str
     launches: tuple[Launch, ...]
-    buffers: tuple[Buffer, ...]
-    symbols: tuple[str, ...]
+    program: Program
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The buffers of the given program, then the workspaces."""
+        return self.program.buffers
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self.program.symbols
 
 
 def generate(program: Program, target: GpuTarget | None = None) -> TritonProgram:
     """Print every kernel of the program, once each, and its launches in order."""
     target = target or GpuTarget()
+    program = _expand(program, target)
     names = Names(HELPER_NAMES | RESERVED)
-    printed = [_kernel_sources(kernel, names, target) for kernel in program.kernels]
-    buffers = list(program.buffers)
-    launches: list[Launch] = []
+    sources = [_print(kernel, names.new(kernel.name), target) for kernel in program.kernels]
+    launches = tuple(_launch(sources[step.kernel], step.arguments) for step in program.steps)
+    return TritonProgram(program.name, _module(program, sources, launches), launches, program)
+
+
+def _expand(program: Program, target: GpuTarget) -> Program:
+    """The program with each kernel replaced by those that are launched for it."""
+    buffers, kernels, steps = list(program.buffers), list[Kernel](), list[Step]()
+    stages = [split.stages_of(kernel, target) for kernel in program.kernels]
+    first = [sum(len(parts) for parts, _ in stages[:number]) for number in range(len(stages))]
+    for parts, _ in stages:
+        kernels += parts
     for step in program.steps:
-        sources, workspaces = printed[step.kernel]
-        first = len(buffers)
-        buffers += [_workspace(name, type, first + n) for n, (name, type) in enumerate(workspaces)]
-        numbers = (*step.arguments, *range(first, len(buffers)))
-        launches += [_launch(source, numbers) for source in sources]
-    used = [source for sources, _ in printed for source in sources]
-    source = _module(program, used, tuple(launches), tuple(buffers))
-    return TritonProgram(program.name, source, tuple(launches), tuple(buffers), program.symbols)
+        parts, workspaces = stages[step.kernel]
+        kernel = program.kernels[step.kernel]
+        numbers = {p.name: n for p, n in zip(kernel.parameters, step.arguments, strict=True)}
+        for name, type in workspaces:
+            numbers[name] = len(buffers)
+            buffers.append(Buffer(f"{name}.{len(buffers)}", type, Role.WORKSPACE, origins=kernel.origins))
+        for position, part in enumerate(parts):
+            arguments = tuple(numbers[p.name] for p in part.parameters)
+            steps.append(Step(first[step.kernel] + position, arguments))
+    return replace(program, buffers=tuple(buffers), kernels=tuple(kernels), steps=tuple(steps))
 
 
-def _kernel_sources(
-    kernel: Kernel, names: Names, target: GpuTarget
-) -> tuple[tuple[KernelSource, ...], tuple[tuple[str, TensorType], ...]]:
-    """The functions that a kernel becomes, in launch order, and the workspaces after its parameters."""
-    stages, workspaces = split.stages_of(kernel, target)
-    sources = []
-    parameters = [p.name for p in kernel.parameters] + [name for name, _ in workspaces]
-    for stage in stages:
-        function = names.new(stage.name)
-        source = (
-            anchors.print_anchor(stage, function, target)
-            if stage.anchor
-            else print_kernel(stage, function, target)
-        )
-        arguments = tuple(parameters.index(stage.parameters[i].name) for i in source.arguments)
-        sources.append(replace(source, arguments=arguments))
-    return tuple(sources), workspaces
+def _print(kernel: Kernel, function: str, target: GpuTarget) -> KernelSource:
+    if kernel.anchor is not None:
+        return anchors.print_anchor(kernel, function, target)
+    return print_kernel(kernel, function, target)
 
 
-def _workspace(name: str, type: TensorType, number: int) -> Buffer:
-    return Buffer(f"{name}_{number}", type, Role.WORKSPACE)
-
-
-def _launch(source: KernelSource, numbers: tuple[int, ...]) -> Launch:
+def _launch(source: KernelSource, arguments: tuple[int, ...]) -> Launch:
     return Launch(
         source.function,
-        tuple(numbers[position] for position in source.arguments),
+        arguments,
         source.pointers,
         source.symbols,
         source.wide,
@@ -101,9 +104,7 @@ def _launch(source: KernelSource, numbers: tuple[int, ...]) -> Launch:
     )
 
 
-def _module(
-    program: Program, sources: list[KernelSource], launches: tuple[Launch, ...], buffers: tuple[Buffer, ...]
-) -> str:
+def _module(program: Program, sources: list[KernelSource], launches: tuple[Launch, ...]) -> str:
     helpers = with_required(set().union(*(source.helpers for source in sources)))
     symbols = tuple(identifier(symbol) for symbol in program.symbols)
     return render(
@@ -117,7 +118,7 @@ def _module(
         launches=[launch_text(launch) for launch in launches],
         buffers=[
             (b.name, f"torch.{str(b.type.dtype.torch).removeprefix('torch.')}", _plain(b.type.size))
-            for b in buffers
+            for b in program.buffers
         ],
         defaults=", ".join("64" for _ in symbols),
     )

@@ -62,13 +62,15 @@ _HELPERS = {
     "sigmoid": "sigmoid",
 }  # fmt: skip
 
+
+def _call(name: str) -> Form:
+    return lambda operands, dtype: f"{name}({', '.join(operands)})"
+
+
 FORMS: Mapping[str, Form] = {
     **{name: _infix(symbol) for name, symbol in _INFIX.items()},
-    **{name: (lambda operands, dtype, name=name: f"tl.{name}({operands[0]})") for name in _TRITON},
-    **{
-        name: (lambda operands, dtype, call=call: f"{call}({', '.join(operands)})")
-        for name, call in _HELPERS.items()
-    },
+    **{name: _call(f"tl.{name}") for name in _TRITON},
+    **{name: _call(helper) for name, helper in _HELPERS.items()},
     "abs": _absolute,
     "neg": _negate,
     "div": _divide,

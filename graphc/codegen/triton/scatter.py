@@ -67,7 +67,6 @@ def print_scatter(kernel: Kernel, anchor: AnchorOperation, function: str) -> Ker
     return KernelSource(
         function=function,
         text=text,
-        arguments=tuple(range(len(kernel.parameters))),
         pointers=tuple(shared.pointers.values()),
         symbols=shared.symbols,
         blocks=blocks,

@@ -28,6 +28,7 @@ from graphc.ir.kernel import (
     Load,
     Nest,
     Parameter,
+    Random,
     Reduce,
     Reduction,
     Statement,
@@ -118,7 +119,7 @@ class _Splitter:
 
     def _partial(self, reduces: Sequence[Reduce], number: int) -> Kernel:
         """Every reduce of a pass over one part of its row."""
-        chunk = -(-int(self.axis.extent) // self.count)  # type: ignore[arg-type]
+        chunk = -(-int(self.axis.extent) // self.count)
         place = Affine.make(0, [(PART, chunk), (self.axis.name, 1)])
         body = [substitute(s, {self.axis.name: place}) for s in self._resolved(self._needed(reduces))]
         if chunk * self.count != self.axis.extent:
@@ -216,7 +217,7 @@ class _Splitter:
 
     def _make(self, suffix: str, axes: Sequence[Axis], body: Sequence[Statement]) -> Kernel:
         """A kernel of one nest, with the parameters that its body names."""
-        read = {s.buffer for s in body if isinstance(s, Load) or hasattr(s, "stream")}
+        read = {s.buffer for s in body if isinstance(s, (Load, Random))}
         stored = {s.buffer for s in body if isinstance(s, Store)}
         known = {**self.types, **self.workspaces}
         parameters = tuple(

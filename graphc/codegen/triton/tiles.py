@@ -61,6 +61,7 @@ def tile_schedule(
     dtype: DType, rows: int, columns: int, inner: int, outer: int, target: GpuTarget
 ) -> TileSchedule:
     """The largest tile that still gives every multiprocessor one, no larger than the result needs."""
+    table: tuple[tuple[int, int, int, int, int], ...]
     table = _HALF if dtype in (DType.F16, DType.BF16) else _FLOAT if dtype is DType.F32 else _DOUBLE
     if dtype is DType.F32 and target.tf32:
         table = _TF32
