@@ -24,7 +24,7 @@ from graphc.passes.fusion.inplace import reads_only_where_it_writes
 from graphc.passes.fusion.lower import Lowered
 from graphc.passes.fusion.names import Scope, group_name
 from graphc.passes.fusion.options import FusionOptions
-from graphc.passes.fusion.order import Task, order
+from graphc.passes.fusion.order import Task, order, peak
 from graphc.passes.fusion.partition import Partition
 from graphc.passes.fusion.rewrite import rename_scalars
 from graphc.passes.fusion.simplify import simplify
@@ -47,6 +47,14 @@ def bind(part: Partition, storage: Storage, groups: Sequence[Group], options: Fu
     return _Binder(part, storage, groups, options).run()
 
 
+def estimated_peak(part: Partition, storage: Storage, groups: Sequence[Group], options: FusionOptions) -> int:
+    """Bytes of the arena live at the peak, memory sharing in place left out, symbolic dimensions at assumed sizes."""
+    binder = _Binder(part, storage, groups, options)
+    tasks = [binder.task(group) for group in groups]
+    sizes = binder.sizes()
+    return peak(tasks, order(tasks, sizes), sizes)
+
+
 class _Binder:
     def __init__(
         self, part: Partition, storage: Storage, groups: Sequence[Group], options: FusionOptions
@@ -62,12 +70,7 @@ class _Binder:
 
     def run(self) -> Program:
         tasks = [self.task(group) for group in self.groups.values()]
-        sizes = {
-            name: self.options.elements(type.shape) * type.dtype.itemsize
-            for name, type in self.storage.types.items()
-            if self.storage.roles[name] is Role.INTERMEDIATE
-        }
-        sequence = [self.groups[number] for number in order(tasks, sizes)]
+        sequence = [self.groups[number] for number in order(tasks, self.sizes())]
         if self.options.enabled and self.options.in_place:
             self.share(sequence)
         buffers = self.buffers(sequence)
@@ -97,6 +100,14 @@ class _Binder:
         )
 
     # Order
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each place in the arena."""
+        return {
+            name: self.options.elements(type.shape) * type.dtype.itemsize
+            for name, type in self.storage.types.items()
+            if self.storage.roles[name] is Role.INTERMEDIATE
+        }
 
     def reads(self, group: Group) -> dict[str, None]:
         """Places that a group reads."""

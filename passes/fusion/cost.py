@@ -8,7 +8,33 @@ from graphc.primitives.declare import Kind, primitive
 from graphc.types import same_dim
 
 CHEAP_OPERATIONS = frozenset(
-    ["neg", "abs", "sign", "floor", "ceil", "round", "trunc", "logical_not", "is_nan", "cast", "add", "sub", "mul", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "where"]
+    [
+        "neg",
+        "abs",
+        "sign",
+        "floor",
+        "ceil",
+        "round",
+        "trunc",
+        "logical_not",
+        "is_nan",
+        "cast",
+        "add",
+        "sub",
+        "mul",
+        "maximum",
+        "minimum",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "logical_and",
+        "logical_or",
+        "logical_xor",
+        "where",
+    ]
 )
 """Scalar operations of a cycle or so: done again rather than kept in memory."""
 

@@ -50,6 +50,38 @@ class Partition:
     writers: dict[str, list[int]]
     decisions: list[Decision]
 
+    def eject_anchor(self, space: Space) -> Space:
+        """Give a contraction a space of its own, which stores its result for the rest; for epilogues that do not fit."""
+        node = space.anchor
+        assert node is not None
+        value = node.output
+        alone = Space(self.reach.add())
+        index = tuple(Affine.axis(alone.new_axis(dim)) for dim in value.type.shape)
+        alone.request(value, Access(index))
+        alone.store(value)
+        alone.anchor = node
+        alone.members[value.name] = space.members.pop(value.name)
+        alone.whole = {operand.name: space.whole.pop(operand.name) for operand in dict.fromkeys(node.inputs)}
+        space.anchor = None
+        space.sinks = [sink for sink in space.sinks if sink.target != value]
+        self.spaces[alone.number] = alone
+        for number in self.reach.predecessors(space.number):
+            self.reach.connect(number, alone.number)
+        self.reach.connect(alone.number, space.number)
+        for number in self.writers.get(value.name, ()):
+            assert self.reach.find(number) == space.number
+        for number in self.readers_of(value.name):
+            if number != alone.number:
+                self.reach.connect(alone.number, number)
+        self.writers[value.name] = [alone.number]
+        self.decisions.append(
+            Decision(label(node), label(next(iter(space.members.values()))), False, "the axes do not fit")
+        )
+        return alone
+
+    def readers_of(self, value: str) -> list[int]:
+        return [n for n, space in self.spaces.items() if value in space.accesses or value in space.whole]
+
     def writer_numbers(self, value: str) -> list[int]:
         return list(dict.fromkeys(self.reach.find(number) for number in self.writers.get(value, ())))
 

@@ -16,6 +16,16 @@ class Reachability:
         self._successors: list[set[int]] = []
         self._predecessors: list[set[int]] = []
 
+    def copy(self) -> Reachability:
+        """An independent copy, to try something out."""
+        result = Reachability()
+        result._parent = list(self._parent)
+        result._below = list(self._below)
+        result._alias = list(self._alias)
+        result._successors = [set(found) for found in self._successors]
+        result._predecessors = [set(found) for found in self._predecessors]
+        return result
+
     def add(self) -> int:
         """A new group without edges."""
         number = len(self._parent)

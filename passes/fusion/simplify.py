@@ -10,18 +10,20 @@ from dataclasses import replace
 
 from graphc.ir.kernel import Affine, Axis, IndexValue, Load, Nest, Random, Reduce, Statement, Store
 from graphc.passes.fusion import index as ix
-from graphc.passes.fusion.rewrite import map_nest, substitute
-from graphc.types import Dim, Shape, dimension, product, same_dim
+from graphc.passes.fusion.rewrite import map_nest, rename_axes, substitute
+from graphc.types import Shape, dimension, product, same_dim
 
 Shapes = dict[str, Shape]
+Joins = dict[str, set[int]]
+"""For each buffer, the dimensions that must be merged with the one before."""
 
 
-def simplify(
-    nests: tuple[Nest, ...], shapes: Shapes, fixed: frozenset[str] = frozenset()
-) -> tuple[tuple[Nest, ...], Shapes]:
-    """Simplified nests and the buffers' new shapes; axes of nests with buffers in `fixed` keep these' dimensions."""
-    merged = tuple(merge_axes(drop_unit_axes(nest), shapes) for nest in nests)
-    return settle(merged, shapes, fixed)
+def simplify(nests: tuple[Nest, ...], shapes: Shapes) -> tuple[tuple[Nest, ...], Shapes]:
+    """Simplified nests, and the shapes under which they see their buffers."""
+    joins: Joins = {}
+    merged = tuple(merge_axes(drop_unit_axes(nest), shapes, joins) for nest in nests)
+    settled, shapes = settle(merged, shapes, joins)
+    return tuple(map(number_axes, settled)), shapes
 
 
 def drop_unit_axes(nest: Nest) -> Nest:
@@ -36,21 +38,23 @@ def drop_unit_axes(nest: Nest) -> Nest:
     return Nest(tuple(axis for axis in nest.axes if axis not in units), body)
 
 
-def merge_axes(nest: Nest, shapes: Mapping[str, Shape]) -> Nest:
-    """Merge neighbouring axes as often as possible; indices stay multi-dimensional and may now run past a dimension
-    until `settle` merges the dimensions too.
+def merge_axes(nest: Nest, shapes: Mapping[str, Shape], joins: Joins) -> Nest:
+    """Merge neighbouring axes as often as possible.
+
+    `joins` receives the dimensions that the merged axes run across; `settle` must merge these.
     """
     position = 0
     while position + 1 < len(nest.axes):
         outer, inner = nest.axes[position], nest.axes[position + 1]
         if outer.reduction == inner.reduction and can_merge(nest, shapes, outer, inner):
-            nest = merge_pair(nest, outer, inner)
+            nest = merge_pair(nest, outer, inner, joins)
         else:
             position += 1
     return nest
 
 
 def can_merge(nest: Nest, shapes: Mapping[str, Shape], outer: Axis, inner: Axis) -> bool:
+    """True when every expression steps by the outer axis as by the inner one's extent."""
     seen: set[tuple[object, ...]] = set()
     for statement in nest.body:
         if isinstance(statement, (Load, Store)):
@@ -80,12 +84,22 @@ def linear_expressions(statement: Statement, shapes: Mapping[str, Shape]) -> Ite
             pass
 
 
-def merge_pair(nest: Nest, outer: Axis, inner: Axis) -> Nest:
+def merge_pair(nest: Nest, outer: Axis, inner: Axis, joins: Joins) -> Nest:
     """One axis, named as the outer one, in place of two; the inner one's coefficient is the new one's.
 
-    An access that has the two in different dimensions keeps the inner term alone: its row-major number is right.
+    An access that has the two in different dimensions keeps the inner term alone, which then runs across them.
     """
     merged = Axis(outer.name, dimension(outer.extent * inner.extent), outer.reduction)
+    for statement in nest.body:
+        if isinstance(statement, (Load, Store)):
+            places = [
+                d
+                for d, at in enumerate(statement.index)
+                for n in at.variables
+                if n in (outer.name, inner.name)
+            ]
+            if places:
+                joins.setdefault(statement.buffer, set()).update(range(min(places) + 1, max(places) + 1))
 
     def expression(affine: Affine) -> Affine:
         if not any(name in (outer.name, inner.name) for name in affine.variables):
@@ -99,17 +113,8 @@ def merge_pair(nest: Nest, outer: Axis, inner: Axis) -> Nest:
     return replace(map_nest(nest, expression), axes=axes)
 
 
-def settle(nests: tuple[Nest, ...], shapes: Shapes, fixed: frozenset[str]) -> tuple[tuple[Nest, ...], Shapes]:
-    """Merge the dimensions of each buffer that an axis now runs across, in all its accesses."""
-    joins: dict[str, set[int]] = {}
-    for nest in nests:
-        extents = {axis.name: axis.extent for axis in nest.axes}
-        for statement in nest.body:
-            if isinstance(statement, (Load, Store)):
-                shape = shapes[statement.buffer]
-                joins.setdefault(statement.buffer, set()).update(_crossed(statement.index, shape, extents))
-    for name in fixed:
-        joins.pop(name, None)
+def settle(nests: tuple[Nest, ...], shapes: Shapes, joins: Joins) -> tuple[tuple[Nest, ...], Shapes]:
+    """Merge dimensions of buffers in all accesses."""
     shapes = dict(shapes)
     groups = {name: _groups(len(shapes[name]), joined) for name, joined in joins.items() if joined}
 
@@ -129,39 +134,6 @@ def settle(nests: tuple[Nest, ...], shapes: Shapes, fixed: frozenset[str]) -> tu
     return result, shapes
 
 
-def _crossed(index: tuple[Affine, ...], shape: Shape, extents: Mapping[str, Dim]) -> Iterator[int]:
-    """Dimensions d that must be merged with d - 1 because an axis runs past their size."""
-    for d in range(len(index) - 1, 0, -1):
-        span: Dim = 1
-        for name, stride in index[d].terms:
-            if name in extents and stride != 0:
-                span = dimension(span + abs(stride) * (extents[name] - 1))
-        if not _at_most(span, shape[d]):
-            yield d
-            yield from _above(index, shape, extents, d)
-
-
-def _above(index: tuple[Affine, ...], shape: Shape, extents: Mapping[str, Dim], d: int) -> Iterator[int]:
-    """Dimensions further out over which the axis in dimension d still runs."""
-    names = [name for name in index[d].variables if name in extents]
-    reach = max((dimension(extents[n] * abs(index[d].stride(n))) for n in names), key=_size, default=1)
-    held: Dim = shape[d]
-    while d > 1:
-        held = dimension(held * shape[d - 1])
-        d -= 1
-        if _at_most(reach, held):
-            return
-        yield d
-
-
-def _size(dim: Dim) -> int:
-    return dim if isinstance(dim, int) else int(abs(dim.subs(dict.fromkeys(dim.free_symbols, 97))))
-
-
-def _at_most(a: Dim, b: Dim) -> bool:
-    return same_dim(a, b) or ix.is_less(a, b)
-
-
 def _groups(rank: int, joined: set[int]) -> list[list[int]]:
     groups: list[list[int]] = []
     for d in range(rank):
@@ -170,3 +142,11 @@ def _groups(rank: int, joined: set[int]) -> list[list[int]]:
         else:
             groups.append([d])
     return groups
+
+
+def number_axes(nest: Nest) -> Nest:
+    """Axes named i0, i1 ... and r0, r1 ... in order."""
+    table: dict[str, str] = {}
+    for prefix, axes in (("i", nest.parallel), ("r", nest.reductions)):
+        table.update((axis.name, f"{prefix}{k}") for k, axis in enumerate(axes))
+    return rename_axes(nest, table)
