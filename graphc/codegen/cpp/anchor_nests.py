@@ -72,10 +72,12 @@ class _Builder:
 
     def finish(self, condition: str = "") -> Nest:
         """The nest of the sum of products (of those where the condition holds)."""
-        accumulator, term = self.anchor.accumulator, "anchor_term"
-        self.body.append(Compute(term, accumulator, "mul", (self.factors[0], self.factors[1])))
+        accumulator, term = self.anchor.accumulator, self.factors[0]
+        if len(self.factors) == 2:
+            term = "anchor_term"
+            self.body.append(Compute(term, accumulator, "mul", (self.factors[0], self.factors[1])))
         if condition:
-            self.body.append(Constant("anchor_nothing", accumulator, 0.0))
+            self.body.append(Constant("anchor_nothing", accumulator, 0.0 if accumulator.is_float else 0))
             self.body.append(Compute("anchor_counted", accumulator, "where", (condition, term, "anchor_nothing")))
             term = "anchor_counted"
         rest = [
@@ -164,9 +166,29 @@ def _data_gradient(b: _Builder) -> Nest:
     return b.finish(condition)
 
 
+def _scatter(b: _Builder) -> Nest:
+    """Every element looks through all indices for its own: for few of them, and types without a template."""
+    indices, updates = b.shapes
+    axis = b.anchor.attributes["axis"]
+    place = [Affine.axis(a.name) for a in b.nest.axes]
+    positions = [b.axis(f"p{number}", extent) for number, extent in enumerate(indices)]
+    data = b.anchor.operands[0]
+    b.body.append(Load("anchor_index", b.kernel.parameter(data).type.dtype, data, tuple(positions)))
+    b.body.append(Compute("anchor_wide", DType.I64, "cast", ("anchor_index",)))
+    b.body.append(Constant("anchor_first", DType.I64, 0))
+    b.body.append(IndexValue("anchor_last", DType.I64, Affine(b.anchor.attributes["size"] - 1)))
+    b.body.append(Compute("anchor_low", DType.I64, "maximum", ("anchor_wide", "anchor_first")))
+    b.body.append(Compute("anchor_row", DType.I64, "minimum", ("anchor_low", "anchor_last")))
+    b.body.append(IndexValue("anchor_place", DType.I64, place[axis]))
+    b.body.append(Compute("anchor_hit", DType.BOOL, "eq", ("anchor_row", "anchor_place")))
+    b.load(1, (*place[:axis], *positions, *place[axis + 1 :]))
+    return b.finish("anchor_hit")
+
+
 _BUILDERS: Mapping[str, Callable[[_Builder], Nest]] = {
     "dot": _dot,
     "convolution": _forward,
     "convolution_data_gradient": _data_gradient,
     "convolution_weight_gradient": _weight_gradient,
+    "scatter_add": _scatter,
 }
