@@ -51,6 +51,16 @@ def content_key(parts: Iterable[str]) -> str:
     return digest.hexdigest()[:40]
 
 
+def find(kind: str, key: str) -> Path | None:
+    """The folder of a whole entry of that key, None when there is none."""
+    for root in dict.fromkeys((writable_folder(), cache_folder())):
+        place = root / f"{kind}-{key}"
+        if is_whole(place):
+            _touch(place)
+            return place
+    return None
+
+
 def get_or_build(kind: str, key: str, build: Build) -> Entry:
     """The entry of that key, built by `build(empty folder)` when it is missing or damaged.
 
@@ -58,13 +68,11 @@ def get_or_build(kind: str, key: str, build: Build) -> Entry:
     cannot be written is replaced by a temporary one for this process, with a RuntimeWarning.
     """
     try:
+        found = find(kind, key)
+        if found is not None:
+            return Entry(found, cached=True)
         root = writable_folder()
-        entry = root / f"{kind}-{key}"
-        for place in (entry, cache_folder() / entry.name):
-            if is_whole(place):
-                _touch(place)
-                return Entry(place, cached=True)
-        return _build_locked(root, entry, build)
+        return _build_locked(root, root / f"{kind}-{key}", build)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(error) from error

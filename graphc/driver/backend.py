@@ -78,8 +78,7 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self, program: Program) -> None:
-        generated = cpp_codegen.generate(program)
+    def __init__(self, generated: cpp_codegen.CppProgram) -> None:
         self.program = generated.program
         self.sources = dict(generated.files)
         self.native = cpu_runtime.load(generated)
@@ -131,8 +130,7 @@ class GpuBackend:
 
     name = "gpu"
 
-    def __init__(self, program: Program, device: torch.device) -> None:
-        generated = triton_codegen.generate(program)
+    def __init__(self, generated: triton_codegen.TritonProgram, device: torch.device) -> None:
         self.program = generated.program
         self.sources = {f"{generated.name}.py": generated.source}
         self.native = gpu_runtime.load(generated)

@@ -14,9 +14,12 @@ from typing import Any
 
 import torch
 
+from graphc.codegen import cpp as cpp_codegen
+from graphc.codegen import triton as triton_codegen
 from graphc.diagnostics import ToolchainError, fail
 from graphc.driver.backend import Backend, CpuBackend, GpuBackend, ReferenceBackend
 from graphc.driver.executable import Executable
+from graphc.driver.store import remember
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
 from graphc.ir.verify import verify_graph
@@ -98,41 +101,88 @@ def compile(
     start = time.perf_counter()
     graph = as_graph(model, shapes, dtypes, is_train)
     traced = time.perf_counter()
-    stages = lower(graph, options)
-    lowered = time.perf_counter()
-    backend = make_backend(stages.program, target)
+    kind, context = _resolve(target)
+    made, found = _generate(graph, options or Options(), kind)
+    generated = time.perf_counter()
+    backend = _load(made, kind, context)
     report = {
         "trace": traced - start,
-        **stages.seconds,
-        "backend": time.perf_counter() - lowered,
+        **({} if found else made.stages.seconds),
+        "generate": generated - traced - (0.0 if found else sum(made.stages.seconds.values())),
+        "build": time.perf_counter() - generated,
         "total": time.perf_counter() - start,
     }
-    executable = Executable(graph, stages.optimized, backend, report)
+    executable = Executable(graph, made.stages.optimized, backend, report)
     if parameters:
         executable.set_states(parameters)
     return executable
 
 
-def make_backend(program: Program, target: str | Context | None = None) -> Backend:
-    """Generate, build and load a program for a target; see `compile`."""
+@dataclass(frozen=True)
+class _Made:
+    """A lowered graph and what was generated from it; nothing for the reference target."""
+
+    stages: Stages
+    generated: cpp_codegen.CppProgram | triton_codegen.TritonProgram | None
+
+
+def _generate(graph: Graph, options: Options, kind: str) -> tuple[_Made, bool]:
+    """Passes, fusion and code generation, or what they gave for the same graph before; True when it was found."""
+    if kind == "reference":
+        return _Made(lower(graph, options), None), False
+
+    def make() -> _Made:
+        stages = lower(graph, options)
+        return _Made(stages, _sources(stages.program, kind))
+
+    machine = repr(cpp_codegen.detect()) if kind == "cpu" else ""
+    return remember(f"lowered-{kind}", [str(graph), repr(options), machine], make)
+
+
+def _sources(program: Program, kind: str) -> cpp_codegen.CppProgram | triton_codegen.TritonProgram:
+    return cpp_codegen.generate(program) if kind == "cpu" else triton_codegen.generate(program)
+
+
+def _resolve(target: str | Context | None) -> tuple[str, Context]:
+    """(cpu, gpu or reference; the context), errors for what is no target or not there."""
     if target == "reference":
-        return ReferenceBackend(program)
+        return "reference", Context("cpu")
     if isinstance(target, str) and target.partition(":")[0] not in ("cpu", "gpu", "cuda"):
         raise fail("G506", f"there is no target {target!r}", help=f"use {', '.join(TARGETS)} or a context")
     context = Context.of(target)
-    if context.device_type == "gpu":
-        return GpuBackend(program, context.torch_device)
-    try:
-        return CpuBackend(program)
-    except ToolchainError as error:
-        if error.diagnostic.code != "G501":
-            raise
-        warnings.warn(
-            f"{error.diagnostic.message}; running on the slow reference backend (see graphc doctor)",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    # A device that is missing is reported before anything is built for it.
+    _ = context.torch_device
+    return context.device_type, context
+
+
+def _load(made: _Made, kind: str, context: Context) -> Backend:
+    match made.generated:
+        case None:
+            return ReferenceBackend(made.stages.program)
+        case triton_codegen.TritonProgram() as module:
+            return GpuBackend(module, context.torch_device)
+        case cpp_codegen.CppProgram() as sources:
+            try:
+                return CpuBackend(sources)
+            except ToolchainError as error:
+                if error.diagnostic.code != "G501":
+                    raise
+                warnings.warn(
+                    f"{error.diagnostic.message}; running on the slow reference backend (see graphc doctor)",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+                return ReferenceBackend(made.stages.program)
+
+
+def make_backend(program: Program, target: str | Context | None = None) -> Backend:
+    """Generate, build and load a Program for a target; see `compile`."""
+    kind, context = _resolve(target)
+    if kind == "reference":
         return ReferenceBackend(program)
+    return CpuBackend(cpp_codegen.generate(program)) if kind == "cpu" else GpuBackend(
+        triton_codegen.generate(program), context.torch_device
+    )
 
 
 def synthetic_inputs(executable: Executable, sizes: Mapping[str, int], seed: int = 0) -> dict[str, torch.Tensor]:

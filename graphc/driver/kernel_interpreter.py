@@ -85,7 +85,9 @@ def run_program(
 class _Memory:
     """A flat tensor for each buffer; intermediates share an arena when there is a plan."""
 
-    def __init__(self, program: Program, sizes: Mapping[str, int], wide: DType | None, plan: Plan | None) -> None:
+    def __init__(
+        self, program: Program, sizes: Mapping[str, int], wide: DType | None, plan: Plan | None
+    ) -> None:
         self.tensors: list[torch.Tensor] = []
         self.placements = {p.buffer: p for p in plan.placements} if plan else {}
         self.scale = 1 if wide is None else 8
@@ -163,7 +165,9 @@ def _anchor_result(
         Node(anchor.primitive, inputs, (Value("result", anchor.result),), anchor.attributes), sizes, wide
     )
     operands = tuple(
-        buffers[name].reshape(types[name].concrete_shape(sizes)).to(_accumulator(types[name].dtype, wide).torch)
+        buffers[name]
+        .reshape(types[name].concrete_shape(sizes))
+        .to(_accumulator(types[name].dtype, wide).torch)
         for name in anchor.operands
     )
     (result,) = primitive(anchor.primitive).oracle(operands, node, (anchor.result.concrete_shape(sizes),))
@@ -242,7 +246,9 @@ class _NestRun:
         result = torch.ones([1] * len(self.extents), dtype=torch.bool)
         for guard in guards:
             at = self.affine(guard.expression)
-            result = result & (at >= evaluate(guard.low, self.sizes)) & (at < evaluate(guard.high, self.sizes))
+            result = (
+                result & (at >= evaluate(guard.low, self.sizes)) & (at < evaluate(guard.high, self.sizes))
+            )
         return result
 
     def place(self, buffer: str, index: Sequence[Affine], inside: torch.Tensor) -> torch.Tensor:
@@ -272,7 +278,9 @@ class _NestRun:
     def compute(self, statement: Compute) -> torch.Tensor:
         arguments = tuple(self.scalars[name] for name in statement.arguments)
         attributes = Attributes({"dtype": _held(statement.dtype, self.wide)})
-        node = Node(statement.operation, (), (), attributes if statement.operation == "cast" else Attributes())
+        node = Node(
+            statement.operation, (), (), attributes if statement.operation == "cast" else Attributes()
+        )
         (result,) = primitive(statement.operation).oracle(torch.broadcast_tensors(*arguments), node, ())
         return result
 
@@ -324,9 +332,17 @@ def _reduced(rows: torch.Tensor, operation: Reduction) -> torch.Tensor:
             hits = (rows == extreme[..., None]) | (rows != rows)
             return hits.to(torch.uint8).argmax(-1) if rows.shape[-1] else extreme.to(torch.int64)
         case Reduction.MAX:
-            return rows.amax(-1) if rows.shape[-1] else rows.new_full(rows.shape[:-1], _bound(rows.dtype, least=True))
+            return (
+                rows.amax(-1)
+                if rows.shape[-1]
+                else rows.new_full(rows.shape[:-1], _bound(rows.dtype, least=True))
+            )
         case Reduction.MIN:
-            return rows.amin(-1) if rows.shape[-1] else rows.new_full(rows.shape[:-1], _bound(rows.dtype, least=False))
+            return (
+                rows.amin(-1)
+                if rows.shape[-1]
+                else rows.new_full(rows.shape[:-1], _bound(rows.dtype, least=False))
+            )
 
 
 def _bound(dtype: torch.dtype, *, least: bool) -> float | int:
