@@ -77,12 +77,11 @@ def _check_rule(graph: Graph, node: Node) -> None:
     from graphc.primitives import TypeRuleError, primitive
 
     declared = primitive(node.primitive)
-    operands = tuple(Operand(value.name, str(value.type)) for value in node.inputs)
     try:
         complete = declared.complete(node.attributes)
         expected = declared.infer(tuple(value.type for value in node.inputs), complete)
     except TypeRuleError as error:
-        raise _error(graph, "G305", str(error), node, operands) from None
+        raise _error(graph, "G305", str(error), node, _operands(node)) from None
     if len(complete) != len(node.attributes):
         missing = ", ".join(name for name in complete if name not in node.attributes)
         raise _error(graph, "G305", f"the attribute {missing} must be given, defaults included", node)
@@ -92,6 +91,10 @@ def _check_rule(graph: Graph, node: Node) -> None:
         raise _error(
             graph, "G305", f"the result is {rule}, not {', '.join(map(str, actual))}", node, operands
         )
+
+
+def _operands(node: Node) -> tuple[Operand, ...]:
+    return tuple(Operand(value.name, str(value.type)) for value in node.inputs)
 
 
 def _check_symbols(graph: Graph, node: Node, symbols: set[str]) -> None:
