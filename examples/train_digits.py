@@ -32,7 +32,7 @@ def digits(image: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     return data[HELD_OUT:], labels[HELD_OUT:], data[:HELD_OUT], labels[:HELD_OUT]
 
 
-def summary(name: str, step: mx.driver.executable.Executable) -> None:
+def summary(name: str, step: mx.Executable) -> None:
     """What the compiler made of the training step."""
     plan = step.plan(N=BATCH)
     table = Table(title=f"{name}: one training step, compiled for {step.target}", title_justify="left")

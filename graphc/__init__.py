@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from graphc.driver import initializer as init
     from graphc.driver import ndarray as nd
     from graphc.driver.compile import compile
+    from graphc.driver.executable import Executable
     from graphc.driver.executor import bind, simple_bind
     from graphc.driver.training import training_step
     from graphc.runtime.context import Context, cpu, current_context, gpu
@@ -36,6 +37,7 @@ _LAZY: dict[str, str] = {
     # compiling and executing
     "driver": "graphc.driver",
     "compile": "graphc.driver.compile:compile",
+    "Executable": "graphc.driver.executable:Executable",
     "bind": "graphc.driver.executor:bind",
     "simple_bind": "graphc.driver.executor:simple_bind",
     "training_step": "graphc.driver.training:training_step",
@@ -58,6 +60,7 @@ _LAZY: dict[str, str] = {
 __all__ = [
     "AttrScope",
     "Context",
+    "Executable",
     "GraphcError",
     "Group",
     "Symbol",
