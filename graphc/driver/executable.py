@@ -33,6 +33,7 @@ Array = torch.Tensor | numpy.ndarray[Any, Any] | NDArray
 
 RANDOM_STATE = "random_state"
 _FRAMES_KEPT = 8
+_STATISTICS = ("moving_mean", "moving_var", "running_mean", "running_var")
 
 
 class Executable:
@@ -44,9 +45,15 @@ class Executable:
         self.build_report = dict(report)
         self._backend = backend
         used = {value.name for node in optimized.nodes for value in node.inputs} | optimized.results
+        updated = {update.target for update in optimized.updates}
         self._used = used
         self._data = [item for item in optimized.inputs if item.kind is InputKind.DATA]
-        self._held = {item.name: item for item in optimized.inputs if item.kind is not InputKind.DATA}
+        # An input that nothing reads, a label at inference say, is neither held nor asked for.
+        self._held = {
+            item.name: item
+            for item in optimized.inputs
+            if item.kind is not InputKind.DATA and (item.name in used or item.name in updated)
+        }
         buffers = backend.program.buffers
         self._index = dict(backend.program.inputs)
         self._outputs = [(name, index, buffers[index]) for name, index in backend.program.outputs]
@@ -116,7 +123,7 @@ class Executable:
             if name == RANDOM_STATE:
                 state[0] = random.next_seed()
             self._states[name] = state
-            if item.kind is InputKind.PARAMETER and name in self._used:
+            if item.kind is InputKind.PARAMETER:
                 self._unset.add(name)
 
     @property
@@ -152,10 +159,10 @@ class Executable:
         self._unset.discard(name)
 
     def initialize(self, initializer: Initializer, only: Iterable[str] | None = None) -> Executable:
-        """Fill parameters, and states whose name has a usual constant (moving_var ...), by their names."""
+        """Fill parameters and moving statistics by their names; an optimizer's states stay zero."""
         names = set(only) if only is not None else None
         for name, item in self._held.items():
-            if (names is None and (item.kind is InputKind.PARAMETER or name.endswith(("_mean", "_var")))) or (
+            if (names is None and (item.kind is InputKind.PARAMETER or name.endswith(_STATISTICS))) or (
                 names is not None and name in names
             ):
                 initializer(name, self._states[name])
@@ -303,7 +310,6 @@ class Executable:
         for item in self._data:
             name = item.name
             if name not in named:
-                # A loss layer's label, say, is not read at inference: it may stay away.
                 if name not in self._used:
                     continue
                 if name in self._defaults:
@@ -316,7 +322,7 @@ class Executable:
             tensors[name] = self._dense(item, named[name])
         if len(named) != len(tensors):
             for name, value in named.items():
-                if name in tensors:
+                if name in tensors or (name in self.optimized.input_by_name and name not in self._used):
                     continue
                 held = self._held.get(name)
                 if held is None:
