@@ -89,7 +89,7 @@ def _check_rule(graph: Graph, node: Node) -> None:
     if actual != expected and not _same_types(actual, expected):
         rule = ", ".join(map(str, expected))
         raise _error(
-            graph, "G305", f"the result is {rule}, not {', '.join(map(str, actual))}", node, operands
+            graph, "G305", f"the result is {rule}, not {', '.join(map(str, actual))}", node, _operands(node)
         )
 
 
