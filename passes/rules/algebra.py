@@ -18,7 +18,7 @@ from graphc.types import DType, same_shape
 _ZERO_SIGN = "differs in the sign of a zero result only"
 _SAME = "the operand itself"
 
-_TABLE = (
+TABLE = (
     # Neutral and absorbing elements
     algebraic("add(x, -0.0)", "x", _SAME),
     algebraic("add(x, 0)", "x", _SAME, domain="integer"),
@@ -77,18 +77,18 @@ _TABLE = (
     algebraic("logical_not(logical_not(x))", "x", _SAME, domain="bool"),
     algebraic("logical_and(x, x)", "x", _SAME, domain="bool"),
     algebraic("logical_and(x, True)", "x", _SAME, domain="bool"),
-    algebraic("logical_and(x, False)", "False", "logic", domain="bool"),
+    algebraic("logical_and(x, False)", "False", "truth table", domain="bool"),
     algebraic("logical_or(x, x)", "x", _SAME, domain="bool"),
     algebraic("logical_or(x, False)", "x", _SAME, domain="bool"),
-    algebraic("logical_or(x, True)", "True", "logic", domain="bool"),
+    algebraic("logical_or(x, True)", "True", "truth table", domain="bool"),
     algebraic("logical_xor(x, False)", "x", _SAME, domain="bool"),
-    algebraic("logical_xor(x, True)", "logical_not(x)", "logic", domain="bool"),
-    algebraic("logical_xor(x, x)", "False", "logic", domain="bool"),
+    algebraic("logical_xor(x, True)", "logical_not(x)", "truth table", domain="bool"),
+    algebraic("logical_xor(x, x)", "False", "truth table", domain="bool"),
     algebraic("logical_not(eq(x, y))", "ne(x, y)", "also for NaN", domain="any"),
     algebraic("logical_not(ne(x, y))", "eq(x, y)", "also for NaN", domain="any"),
     algebraic("where(logical_not(c), x, y)", "where(c, y, x)", "branches change places", domain="any"),
     algebraic("where(c, True, False)", "c", _SAME, domain="bool"),
-    algebraic("where(c, False, True)", "logical_not(c)", "logic", domain="bool"),
+    algebraic("where(c, False, True)", "logical_not(c)", "truth table", domain="bool"),
     *(
         algebraic(f"{name}(x, x)", "True", "integers have no NaN", domain="integer")
         for name in ("eq", "le", "ge")
@@ -190,7 +190,7 @@ def _alike(a: Node, b: Node) -> bool:
 
 
 RULES = (
-    *_TABLE,
+    *TABLE,
     Rule(
         "div(x, 2**k) -> mul(x, 2**-k)",
         "both are the exact quotient, rounded",

@@ -69,10 +69,10 @@ def _gathered(rewriter: Rewriter, node: Node) -> Value | None:
 
 
 def _reduced(rewriter: Rewriter, node: Node) -> Value | None:
-    """A reduction of n equal numbers, n known and not 0."""
+    """A reduction of n equal numbers, n not 0 (named dimensions are at least 1)."""
     number = rewriter.splat(node.inputs[0])
     count = product(node.inputs[0].type.shape[axis] for axis in node.attributes["axes"])
-    if number is None or not isinstance(count, int) or count == 0:
+    if number is None or count == 0:
         return None
     match node.primitive:
         case "reduce_max" | "reduce_min" | "reduce_any":
@@ -80,9 +80,9 @@ def _reduced(rewriter: Rewriter, node: Node) -> Value | None:
         case "argmax" | "argmin":
             return rewriter.full_like(0, node.output)
         case "reduce_sum":
-            times = rewriter.full(count, node.output.type)
+            times = rewriter.dim(count, node.output.type.dtype)
             return rewriter.mul(rewriter.full_like(number, node.output), times)
-        case "reduce_prod" if node.output.type.dtype.is_float:
+        case "reduce_prod" if node.output.type.dtype.is_float and isinstance(count, int):
             power = rewriter.full(count, node.output.type)
             return rewriter.pow(rewriter.full_like(number, node.output), power)
     return None

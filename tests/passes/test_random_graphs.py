@@ -30,7 +30,17 @@ PASSES = [
 ]
 SEEDS = range(200)
 GROUPS = [SEEDS[k::20] for k in range(20)]
-SMOOTH = ("elementwise", "reduction", "normalization", "shape", "join", "dot", "convolution", "pool", "duplicate")
+SMOOTH = (
+    "elementwise",
+    "reduction",
+    "normalization",
+    "shape",
+    "join",
+    "dot",
+    "convolution",
+    "pool",
+    "duplicate",
+)
 
 
 def graph_and_inputs(seed: int) -> tuple[Graph, dict[str, torch.Tensor]]:
