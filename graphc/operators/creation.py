@@ -46,7 +46,6 @@ for _name, _value in (("zeros", 0.0), ("ones", 1.0)):
             parameters=(_SHAPE, _DTYPE, ignored("ctx")),
             arguments=(),
             dtypes=fixed_output_dtype("dtype"),
-            aliases=(_name,),
         )
     )
 
@@ -58,7 +57,6 @@ declare(
         parameters=(_SHAPE, number("value", "The value."), _DTYPE, ignored("ctx")),
         arguments=(),
         dtypes=fixed_output_dtype("dtype"),
-        aliases=("full",),
     )
 )
 
@@ -97,6 +95,5 @@ declare(
         ),
         arguments=(),
         dtypes=fixed_output_dtype("dtype"),
-        aliases=("arange",),
     )
 )

@@ -136,7 +136,7 @@ class Operator:
             except ValueError:
                 message = f"parameter {parameter.name!r} cannot be {value!r}"
                 raise broken("G104", message, f"it is {parameter.allowed}") from None
-            texts[parameter.name] = format_value(values[parameter.name])
+            texts[parameter.name] = format_value(values[parameter.name], value)
         return Parameters(values), texts
 
 

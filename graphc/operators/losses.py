@@ -30,7 +30,7 @@ from graphc.types import Dim, DType, TensorType, same_dim, same_shape
 def _label_shapes(data: tuple[Dim, ...], parameters: Parameters) -> tuple[tuple[Dim, ...], ...]:
     """The shapes that a label may have beside data, the one to infer first."""
     if parameters.multi_output:
-        return (data[0], *data[2:]), (data[0], partial_product(data[2:])), (data[0], 1, *data[2:]), data
+        return (data[0], partial_product(data[2:])), (data[0], *data[2:]), (data[0], 1, *data[2:]), data
     if parameters.preserve_shape:
         return data[:-1], data
     return data[:1], data
@@ -92,40 +92,36 @@ def _class_gradient(
     """(p - onehot(label)) * grad_scale / normalization, zero where the label is ignored."""
     shape, dtype = probability.type.shape, probability.type.dtype
     others = [position for position in range(len(shape)) if position != axis]
-    labels = builder.reshape(label, [shape[position] for position in others])
-    classes = builder.broadcast(builder.cast(labels, DType.I32), shape, others)
+    labels = builder.cast(builder.reshape(label, [shape[position] for position in others]), DType.I32)
+    classes = builder.broadcast(labels, shape, others)
     hit = builder.eq(builder.iota(axis, TensorType(DType.I32, shape)), classes)
-    alpha = parameters.smooth_alpha
-    if alpha:
+    if alpha := parameters.smooth_alpha:
         miss = builder.div(builder.full(alpha, TensorType(dtype, ())), builder.dim(shape[axis] - 1, dtype))
         target = builder.where(hit, builder.full(1.0 - alpha, TensorType(dtype, shape)), miss)
     else:
         target = builder.cast(hit, dtype)
-    gradient = builder.sub(probability, target)
-    counted: Value | None = None
+    gradient = _scaled(builder, builder.sub(probability, target), parameters.grad_scale)
     if parameters.use_ignore:
-        counted = builder.ne(classes, int(parameters.ignore_label))
-        gradient = builder.where(counted, gradient, 0.0)
-        counted = builder.ne(builder.cast(labels, DType.I32), int(parameters.ignore_label))
-    return _normalized(builder, parameters, gradient, labels, counted)
+        gradient = builder.where(builder.ne(classes, int(parameters.ignore_label)), gradient, 0.0)
+    return _normalized(builder, parameters, gradient, labels)
 
 
-def _normalized(
-    builder: Builder, parameters: Parameters, gradient: Value, labels: Value, counted: Value | None
-) -> Value:
-    """Divide by the number of labels or examples; with multi_output also by the positions, unless by valid labels."""
+def _normalized(builder: Builder, parameters: Parameters, gradient: Value, labels: Value) -> Value:
+    """The gradient over the number of labels (batch), of those not ignored (valid), or 1 (null).
+
+    As in MXNet, valid counts by ignore_label even without use_ignore, and with multi_output the others divide by the
+    number of positions too.
+    """
     dtype = gradient.type.dtype
-    valid = parameters.normalization == "valid"
-    batch = labels.type.shape[0] if parameters.multi_output else labels.type.size
-    positions = labels.type.with_shape(labels.type.shape[1:]).size if parameters.multi_output else 1
-    gradient = _scaled(builder, gradient, parameters.grad_scale)
-    if valid and counted is not None:
-        count = builder.maximum(builder.sum(builder.cast(counted, dtype.compute)), 1.0)
-        return builder.div(gradient, builder.cast(count, dtype))
-    count_dim: Dim = labels.type.size if valid else positions
+    if parameters.normalization == "valid":
+        valid = builder.cast(builder.ne(labels, int(parameters.ignore_label)), dtype.compute)
+        return builder.div(gradient, builder.cast(builder.maximum(builder.sum(valid), 1.0), dtype))
+    count: Dim = 1
     if parameters.normalization == "batch":
-        count_dim = batch * positions
-    return gradient if same_dim(count_dim, 1) else builder.div(gradient, builder.dim(count_dim, dtype))
+        count = labels.type.size
+    elif parameters.multi_output:
+        count = labels.type.with_shape(labels.type.shape[1:]).size
+    return gradient if same_dim(count, 1) else builder.div(gradient, builder.dim(count, dtype))
 
 
 def _scaled(builder: Builder, value: Value, scale: float) -> Value:
@@ -267,7 +263,17 @@ declare(
             choice("normalization", "What the gradient is divided by.", ("null", "batch", "valid"), "null"),
         ),
         shapes=same_shape_rule,
-        aliases=("make_loss",),
+    )
+)
+declare(
+    Operator(
+        "make_loss",
+        "Makes data a loss: identity whose gradient is 1, whatever comes from above.",
+        lambda builder, parameters, inputs, context: builder.with_gradient(
+            inputs[0], inputs[0], builder.full_like(1.0, inputs[0]), scaled=False
+        ),
+        outputs=("loss",),
+        shapes=same_shape_rule,
     )
 )
 

@@ -28,8 +28,12 @@ class Kind:
     parse: Callable[[Any], Any]
 
 
-def format_value(value: Any) -> str:
-    """The text form in model files: True, 0.9, (3, 3), None, float32."""
+def format_value(value: Any, given: Any = None) -> str:
+    """The text form in model files: True, 0.9, (3, 3), None, float32; a number as it was `given`, 2 for 2."""
+    if isinstance(value, (float, tuple)) and isinstance(given, (int, float)):
+        return str(given)
+    if isinstance(value, float) and isinstance(given, str):
+        return given.strip()
     if isinstance(value, DType):
         return str(value.torch).removeprefix("torch.")
     return str(value)

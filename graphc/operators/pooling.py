@@ -108,7 +108,8 @@ def _pool_average(builder: Builder, parameters: Parameters, x: Value, geometry: 
         "pad_high": tuple(max(a - b, 0) for a, b in zip(high, counted_high, strict=True)),
     }
     ones = builder.full(1.0, TensorType(x.type.dtype, tuple(sizes)))
-    return builder.div(total, builder.emit("window_sum", ones, **rest))
+    # A window that holds padding only has the sum 0, and the average 0 too.
+    return builder.div(total, builder.maximum(builder.emit("window_sum", ones, **rest), 1.0))
 
 
 declare(

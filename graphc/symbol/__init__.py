@@ -14,11 +14,31 @@ from graphc.symbol.attribute import AttrScope
 from graphc.symbol.compose import variable as Variable  # noqa: N812 - MXNet's name
 from graphc.symbol.functions import operator_function
 from graphc.symbol.serialize import load, load_json
+from graphc.symbol.shortcuts import arange, full, hypot, maximum, minimum, ones, pow, power, zeros
 from graphc.symbol.symbol import Group, Symbol
 
 var = Variable
 
-__all__ = ["AttrScope", "Group", "Symbol", "Variable", "attribute", "load", "load_json", "name", "var"]
+__all__ = [
+    "AttrScope",
+    "Group",
+    "Symbol",
+    "Variable",
+    "arange",
+    "attribute",
+    "full",
+    "hypot",
+    "load",
+    "load_json",
+    "maximum",
+    "minimum",
+    "name",
+    "ones",
+    "pow",
+    "power",
+    "var",
+    "zeros",
+]
 
 
 def __getattr__(name: str) -> Any:

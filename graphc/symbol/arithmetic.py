@@ -21,7 +21,9 @@ class Arithmetic:
 
         if isinstance(other, Symbol):
             return apply(tensors, (self, other), {})
-        if isinstance(other, (bool, int, float)) or hasattr(other, "__float__"):
+        if isinstance(other, (int, float)):
+            return apply(scalar, (self,), {"scalar": other + 0})
+        if hasattr(other, "__float__"):
             return apply(scalar, (self,), {"scalar": float(other)})
         return NotImplemented  # type: ignore[no-any-return]
 
@@ -70,19 +72,19 @@ class Arithmetic:
     __hash__ = object.__hash__
 
     def __eq__(self, other: Symbol | Number) -> Symbol:  # type: ignore[override]
-        return self._binary("_equal", "_EqualScalar", other)
+        return self._binary("_equal", "_equal_scalar", other)
 
     def __ne__(self, other: Symbol | Number) -> Symbol:  # type: ignore[override]
-        return self._binary("_not_equal", "_NotEqualScalar", other)
+        return self._binary("_not_equal", "_not_equal_scalar", other)
 
     def __gt__(self, other: Symbol | Number) -> Symbol:
-        return self._binary("_greater", "_GreaterScalar", other)
+        return self._binary("_greater", "_greater_scalar", other)
 
     def __ge__(self, other: Symbol | Number) -> Symbol:
-        return self._binary("_greater_equal", "_GreaterEqualScalar", other)
+        return self._binary("_greater_equal", "_greater_equal_scalar", other)
 
     def __lt__(self, other: Symbol | Number) -> Symbol:
-        return self._binary("_lesser", "_LesserScalar", other)
+        return self._binary("_lesser", "_lesser_scalar", other)
 
     def __le__(self, other: Symbol | Number) -> Symbol:
-        return self._binary("_lesser_equal", "_LesserEqualScalar", other)
+        return self._binary("_lesser_equal", "_lesser_equal_scalar", other)

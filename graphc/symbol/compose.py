@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.diagnostics import GraphcError, Location, closest, fail, user_location
 from graphc.operators.declare import Operator, operator
-from graphc.operators.parameters import Parameters, format_value
+from graphc.operators.parameters import Parameters
 from graphc.symbol import name as names
 from graphc.symbol.attribute import in_scope
-from graphc.symbol.hints import format_shape_hint, read_dtype, read_shape
+from graphc.symbol.hints import format_dtype_hint, format_shape_hint, read_dtype, read_shape
 from graphc.symbol.node import Entry, SymbolNode
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _hint(key: str, value: Any, name: str, location: Location | None) -> str:
     if key == "shape":
         return format_shape_hint(read_shape(value, "shape", name, location))
     if key == "dtype":
-        return format_value(read_dtype(value, name, location))
+        return format_dtype_hint(read_dtype(value, name, location))
     if key == "init":
         return value if isinstance(value, str) else str(value.dumps() if hasattr(value, "dumps") else value)
-    return str(float(value))
+    return str(value)

@@ -58,6 +58,11 @@ def format_shape_hint(shape: tuple[Dim, ...]) -> str:
     return str(tuple(dim if isinstance(dim, int) else format_dim(dim) for dim in shape))
 
 
+def format_dtype_hint(dtype: DType) -> str:
+    """An element type as MXNet's model files hold it: its number, or its name where MXNet has none."""
+    return next((number for number, name in _NUMBERS.items() if name == dtype.value), dtype.value)
+
+
 def shape_hint(node: SymbolNode) -> PartialShape:
     """The shape that a variable was declared with."""
     text = (node.attributes or {}).get("__shape__")

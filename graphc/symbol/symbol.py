@@ -20,7 +20,7 @@ from typing import Any
 from graphc.diagnostics import closest, fail, user_location
 from graphc.symbol import name as names
 from graphc.symbol.arithmetic import Arithmetic
-from graphc.symbol.attribute import stored_key
+from graphc.symbol.attribute import HIDDEN_KEYS, stored_key
 from graphc.symbol.compose import apply_function
 from graphc.symbol.node import Entry, SymbolNode, rewrite, topological, variables
 
@@ -275,7 +275,10 @@ class Symbol(Arithmetic):
 
 
 def _attributes(node: SymbolNode) -> dict[str, str]:
-    return {**(node.texts or {}), **(node.attributes or {})}
+    """Parameters and attributes; those of MXNet's own keys under both of their names."""
+    attributes = dict(node.attributes or {})
+    plain = {key: attributes[stored_key(key)] for key in HIDDEN_KEYS if stored_key(key) in attributes}
+    return {**(node.texts or {}), **attributes, **plain}
 
 
 def _renamed(entries: tuple[Entry, ...], name: str) -> tuple[Entry, ...]:

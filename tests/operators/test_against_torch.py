@@ -98,7 +98,7 @@ def test_gradient(case: Case) -> None:
 def test_inference_agrees_with_trace(case: Case) -> None:
     symbol = build(case)
     for dtype in (DType.F32, DType.F16):
-        wanted = {name: dtype for name in case.shapes}
+        wanted = dict.fromkeys(case.shapes, dtype)
         graph = trace(symbol, case.shapes, wanted)
         _, shapes, _ = symbol.infer_shape(**case.shapes)
         assert shapes == [value.type.shape for value in graph.outputs]
