@@ -72,7 +72,7 @@ def _iota_oracle(operands: Any, node: Node, shapes: tuple[tuple[int, ...], ...])
 declare(
     Primitive(
         "iota",
-        "the index along an axis: 0, 1, 2 ...",
+        "the index along an axis, from 0",
         Kind.CONSTANT,
         _iota_rule,
         _iota_oracle,

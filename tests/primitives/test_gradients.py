@@ -12,7 +12,9 @@ DECLARED = {"with_gradient"}
 DIFFERENTIABLE = [
     case
     for case in CASES
-    if primitive(case.primitive).gradient and case.differentiable() and case.primitive not in DECLARED
+    if primitive(case.primitive).gradient
+    and case.differentiable()
+    and case.primitive not in DECLARED
     # The shape is nothing to an elementwise rule.
     and (primitive(case.primitive).kind is not Kind.ELEMENTWISE or case.operands[0].type.rank != 1)
 ]

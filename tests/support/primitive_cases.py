@@ -71,7 +71,9 @@ def case(primitive: str, *operands: str | tuple[str, float, float], **attributes
     for operand in operands:
         text, low, high = (operand, -2.0, 2.0) if isinstance(operand, str) else operand
         type = TensorType.parse(text)
-        made.append(Operand(type, *((0, 3) if type.dtype is DType.U8 and isinstance(operand, str) else (low, high))))
+        made.append(
+            Operand(type, *((0, 3) if type.dtype is DType.U8 and isinstance(operand, str) else (low, high)))
+        )
     return Case(primitive, tuple(made), attributes)
 
 
@@ -103,13 +105,26 @@ def _elementwise() -> list[Case]:
     cases = [case(name, (f"f32{dims}", *span)) for name, span in UNARY.items() for dims in SHAPES]
     cases += [case(name, f"{dtype}[5]") for name in ("neg", "abs", "sign") for dtype in ("i32", "i64")]
     cases += [
-        case(name, (f"f32{dims}", *span), (f"f32{dims}", *span)) for name, span in BINARY.items() for dims in SHAPES
+        case(name, (f"f32{dims}", *span), (f"f32{dims}", *span))
+        for name, span in BINARY.items()
+        for dims in SHAPES
     ]
     integer = ("add", "sub", "mul", "div", "maximum", "minimum", "mod")
-    cases += [case(name, (f"{t}[17]", -9, 9), (f"{t}[17]", -4, 4)) for name in integer for t in ("i32", "i64", "i8")]
-    cases += [case(name, f"{t}{dims}", f"{t}{dims}") for name in COMPARISONS for t in ("f32", "i32") for dims in SHAPES]
-    cases += [case(name, "bool[7]", "bool[7]") for name in (*LOGIC, "eq", "ne")] + [case("logical_not", "bool[N,5]")]
-    cases += [case("where", f"bool{d}", f"f32{d}", f"f32{d}") for d in SHAPES] + [case("where", "bool[3]", "i8[3]", "i8[3]")]
+    cases += [
+        case(name, (f"{t}[17]", -9, 9), (f"{t}[17]", -4, 4)) for name in integer for t in ("i32", "i64", "i8")
+    ]
+    cases += [
+        case(name, f"{t}{dims}", f"{t}{dims}")
+        for name in COMPARISONS
+        for t in ("f32", "i32")
+        for dims in SHAPES
+    ]
+    cases += [case(name, "bool[7]", "bool[7]") for name in (*LOGIC, "eq", "ne")] + [
+        case("logical_not", "bool[N,5]")
+    ]
+    cases += [case("where", f"bool{d}", f"f32{d}", f"f32{d}") for d in SHAPES] + [
+        case("where", "bool[3]", "i8[3]", "i8[3]")
+    ]
     kinds = ("f32", "f64", "f16", "bf16", "i32", "i8", "bool")
     return cases + [case("cast", f"{a}[2,3]", dtype=DType(c)) for a in kinds for c in kinds]
 
@@ -165,7 +180,14 @@ def _constants() -> list[Case]:
 
 
 def _reductions() -> list[Case]:
-    shapes = (("[5]", (0,)), ("[2,3,4]", (1,)), ("[2,3,4]", (0, 2)), ("[1,7]", (0, 1)), ("[N,2]", (0,)), ("[M,N,2]", (0, 2)))
+    shapes = (
+        ("[5]", (0,)),
+        ("[2,3,4]", (1,)),
+        ("[2,3,4]", (0, 2)),
+        ("[1,7]", (0, 1)),
+        ("[N,2]", (0,)),
+        ("[M,N,2]", (0, 2)),
+    )
     cases = []
     for dims, axes in (*shapes, ("[0,3]", (0,)), ("[3,0]", (0,))):
         numbers = ("reduce_sum", "reduce_prod", "reduce_max", "reduce_min")
@@ -217,10 +239,18 @@ def _contractions() -> list[Case]:
         case("convolution", "f32[N,2,M,5]", "f32[1,2,1,3]", stride=(1, 2), pad=(0, 1), dilate=(1, 1)),
         case("convolution_data_gradient", "f32[2,6,3,3]", "f32[6,2,2,3]", shape=shape("2,4,5,7"), **SQUARE),
         case("convolution_data_gradient", "f32[N,3,7]", "f32[3,2,4]", shape=shape("N,2,6"), **plain),
-        case("convolution_data_gradient", "f32[1,2,1,2,3]", "f32[2,1,2,2,3]", shape=shape("1,1,2,3,3"), **deep),
+        case(
+            "convolution_data_gradient", "f32[1,2,1,2,3]", "f32[2,1,2,2,3]", shape=shape("1,1,2,3,3"), **deep
+        ),
         case("convolution_weight_gradient", "f32[2,4,5,7]", "f32[2,6,3,3]", shape=shape("6,2,2,3"), **SQUARE),
         case("convolution_weight_gradient", "f32[N,2,6]", "f32[N,3,7]", shape=shape("3,2,4"), **plain),
-        case("convolution_weight_gradient", "f32[1,1,2,3,3]", "f32[1,2,1,2,3]", shape=shape("2,1,2,2,3"), **deep),
+        case(
+            "convolution_weight_gradient",
+            "f32[1,1,2,3,3]",
+            "f32[1,2,1,2,3]",
+            shape=shape("2,1,2,2,3"),
+            **deep,
+        ),
     ]
 
 
