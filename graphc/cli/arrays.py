@@ -10,6 +10,7 @@ import click
 
 from graphc.cli.options import Request
 from graphc.diagnostics import closest, fail
+from graphc.ir.graph import InputKind
 
 if TYPE_CHECKING:
     from graphc.driver.executable import Executable
@@ -38,6 +39,8 @@ def read_inputs(items: tuple[str, ...]) -> Tensors:
 
 def read_arrays(path: Path) -> Tensors:
     """The tensors of a .npy (named by the file), .npz or .safetensors file; error G324 when it cannot be read."""
+    from zipfile import BadZipFile
+
     import numpy
     import torch
     from safetensors import SafetensorError
@@ -48,24 +51,24 @@ def read_arrays(path: Path) -> Tensors:
             return dict(load_file(path))
         if path.suffix not in (".npy", ".npz"):
             raise ValueError("its name ends neither in .npy nor in .npz nor in .safetensors")
-        loaded = numpy.load(path, allow_pickle=False)
-        arrays = {path.stem: loaded} if path.suffix == ".npy" else dict(loaded)
+        with open(path, "rb") as file:
+            loaded = numpy.load(file, allow_pickle=False)
+            arrays = {path.stem: loaded} if path.suffix == ".npy" else dict(loaded)
         return {name: torch.from_numpy(numpy.ascontiguousarray(array)) for name, array in arrays.items()}
-    except (OSError, ValueError, TypeError, EOFError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile, SafetensorError) as error:
         raise fail("G324", f"{path} cannot be read: {error}") from None
 
 
 def set_parameters(executable: Executable, params: Path | None, seed: int) -> None:
-    """Xavier with the seed, then what the file holds."""
-    import torch
+    """Xavier for matrices and filters, small numbers for the rest, then what the file holds; error G324 or G601."""
+    from graphc.driver import initializer, random
 
-    from graphc.driver import initializer
-
-    torch.manual_seed(seed)
+    random.seed(seed)
     executable.seed(seed)
-    executable.initialize(initializer.Mixed([".*_(weight|bias|gamma|beta|mean|var)", ".*"], [
-        initializer.Xavier(), initializer.Uniform(0.07),
-    ]))  # fmt: skip
+    held = {item.name: item for item in executable.optimized.inputs if item.kind is InputKind.PARAMETER}
+    wide = [name for name, item in held.items() if item.value.type.rank >= 2]
+    executable.initialize(initializer.Uniform(0.07))
+    executable.initialize(initializer.Xavier(), only=wide)
     if params is None:
         return
     if not params.is_file():

@@ -202,6 +202,12 @@ CODES: dict[str, Code] = {
         "graph g(%x: f32[4]) -> (y=%a, y=%b) { ... }",
         "Rename one of the two.",
     ),
+    "G309": Code(
+        "dimension that no input has",
+        "A named dimension occurs in the graph and in no input's shape, so its size would never be known.",
+        "graph g(%x: f32[4]) -> (%y) {\n  %y: f32[N] = full() {...}\n}",
+        "Use the name in the shape of an input, or write a number.",
+    ),
     "G310": Code(
         "text does not parse",
         "A .graph text or a .json model file does not follow its format; the message shows where.",

@@ -39,13 +39,14 @@ def compare(executable: Executable, inputs: Tensors, before: Tensors, results: T
     expected = reference.outputs | {f"state {name}": value for name, value in reference.updates.items()}
     worst: Comparison | None = None
     for name, tensor in (results | updated).items():
-        found = _compare_one(name, tensor, expected[name])
+        found = compare_one(name, tensor, expected[name])
         if worst is None or (worst.equal, -worst.error) > (found.equal, -found.error):
             worst = found
     return worst or Comparison(True, 0.0, "", 0.0, 0.0)
 
 
-def _compare_one(name: str, result: torch.Tensor, expected: torch.Tensor) -> Comparison:
+def compare_one(name: str, result: torch.Tensor, expected: torch.Tensor) -> Comparison:
+    """One result beside its float64 value, by the tolerance of its element type; NaN equals NaN."""
     import torch
 
     from graphc.types import DType

@@ -29,6 +29,8 @@ class KernelCase:
     call: Callable[[], None]
     nbytes: int
     flops: int
+    tensors: tuple[torch.Tensor, ...]
+    """The buffers, in the order of the kernel's parameters."""
 
 
 def kernel_case(program: Program, kernel: Kernel, sizes: Mapping[str, int], target: str) -> KernelCase:
@@ -50,12 +52,10 @@ def kernel_case(program: Program, kernel: Kernel, sizes: Mapping[str, int], targ
         if backend.device.type == "cuda":
             torch.cuda.synchronize()
 
-    # The closure keeps the tensors alive: the frame holds addresses only.
-    call.__dict__["tensors"] = tensors
     moved = sum(
         evaluate(p.type.nbytes, sizes) * (2 if p.access is Access.INOUT else 1) for p in kernel.parameters
     )
-    return KernelCase(kernel, call, moved, contraction_flops(kernel, sizes))
+    return KernelCase(kernel, call, moved, contraction_flops(kernel, sizes), tuple(tensors))
 
 
 def single_step(program: Program, kernel: Kernel) -> Program:
@@ -117,7 +117,8 @@ def torch_program(
             given[update.target].copy_(values[update.value.name])
         return [values[value.name] for value in graph.outputs]
 
-    module: Callable[..., list[torch.Tensor]] = make_fx(run)(*(inputs[name] for name in names))
+    # Recording runs the operations once, updates included.
+    module: Callable[..., list[torch.Tensor]] = make_fx(run)(*(inputs[name].clone() for name in names))
     return module
 
 
