@@ -92,18 +92,23 @@ def _unpack(data: bytes, dtype: str) -> torch.Tensor:
 
 
 def prepare() -> None:
-    """Fit Triton's interpreter to generated kernels: fast reductions by functions, and products of bfloat16."""
+    """Fit Triton's interpreter to generated kernels: fast reductions by functions, products of bfloat16, truth values."""
     from triton.runtime import interpreter
 
     if interpreter.ReduceOps.generic_reduce is _reduce_slices:
         return
     interpreter.ReduceOps.generic_reduce = _reduce_slices
     product = interpreter.InterpreterBuilder.create_dot
+    splat = interpreter.InterpreterBuilder.create_splat
 
     def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
         return product(self, _widened(a), _widened(b), *rest)
 
+    def create_splat(self: Any, type: Any, scalar: Any) -> Any:
+        return splat(self, type, _as_truth(scalar))
+
     interpreter.InterpreterBuilder.create_dot = create_dot
+    interpreter.InterpreterBuilder.create_splat = create_splat
 
 
 def _reduce_slices(self: Any, operands: tuple[Any, ...]) -> list[Any]:
@@ -126,6 +131,14 @@ def _widened(operand: Any) -> Any:
     if operand.dtype != tl.bfloat16:
         return operand
     return TensorHandle((operand.data.astype(numpy.uint32) << 16).view(numpy.float32), tl.float32)
+
+
+def _as_truth(scalar: Any) -> Any:
+    """The result of a comparison with the type of a truth value: the interpreter leaves it that of the operands."""
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    return TensorHandle(scalar.data, tl.int1) if scalar.data.dtype == bool else scalar
 
 
 def _serve() -> None:

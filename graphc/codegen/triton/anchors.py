@@ -31,6 +31,7 @@ from graphc.ir.kernel import (
     Load,
     Nest,
     Parameter,
+    Random,
     Reduce,
     Reduction,
     Statement,
@@ -39,7 +40,7 @@ from graphc.ir.kernel import (
 from graphc.templates import render
 from graphc.types import Dim, DType, TensorType
 
-SPLIT = "split"
+SPLIT = "@split"
 SWIZZLE = 8
 TEMPLATE_NAMES = (
     "row_blocks", "column_blocks", "slice", "band", "height", "within", "m", "n", "k", "a", "b", "length", "first",
@@ -102,7 +103,7 @@ def _sum_kernel(kernel: Kernel, workspace: str, type: TensorType) -> Kernel:
             body.append(Reduce(statement.name, statement.dtype, Reduction.SUM, part, statement.origins))
         else:
             body.append(statement)
-    used = {s.buffer for s in nest.body if isinstance(s, (Load, Store))}
+    used = {s.buffer for s in nest.body if isinstance(s, (Load, Store, Random))}
     parameters = (*(p for p in kernel.parameters if p.name in used), Parameter(workspace, type, Access.IN))
     axes = (*nest.axes, Axis(SPLIT, type.shape[0], reduction=True))
     return replace(kernel, parameters=parameters, nests=(Nest(axes, tuple(body)),), anchor=None)
@@ -232,7 +233,7 @@ class ProductPrinter:
         return lines
 
     def _variable(self, axis: Axis) -> str:
-        return self.single.get(axis.name) or self.shared.names.of("axis", axis.name)
+        return self.single.get(axis.name) or self.shared.names.of("axis", axis.name.lstrip("@"))
 
     def _variables(self, places: dict[str, tuple[Axis, ...]]) -> dict[str, str]:
         """The text of every axis, with the subscript that the block of its place has."""
@@ -259,7 +260,7 @@ class ProductPrinter:
             if not group.exact:
                 conditions.append(f"{group.name}_inside{subscript}")
         for quotient in operand.quotients:
-            variable = self.shared.names.of("quotient", quotient.name)
+            variable = self.shared.names.of("quotient", quotient.name.replace("@", ""))
             reach = affine_text(quotient.expression, variables)
             lines.append(f"{variable} = ({reach}) // {quotient.divisor}")
             conditions.append(f"({variable} * {quotient.divisor} == {reach})")

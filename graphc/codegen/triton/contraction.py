@@ -73,14 +73,14 @@ def _address(index: Sequence[Affine], shape: Shape) -> Affine:
 def _dot(anchor: AnchorOperation, types: list[TensorType]) -> Product:
     shape = anchor.result.shape
     outer = tuple(
-        Axis(f"batch{n}" if len(shape) > 3 else "batch", extent) for n, extent in enumerate(shape[:-2])
+        Axis(f"@batch{n}" if len(shape) > 3 else "@batch", extent) for n, extent in enumerate(shape[:-2])
     )
     a_type, b_type = types
     transpose_a, transpose_b = (
         bool(anchor.attributes.get(name, False)) for name in ("transpose_a", "transpose_b")
     )
-    rows, columns = Axis("row", shape[-2]), Axis("column", shape[-1])
-    inner = Axis("inner", a_type.shape[-2 if transpose_a else -1])
+    rows, columns = Axis("@row", shape[-2]), Axis("@column", shape[-1])
+    inner = Axis("@inner", a_type.shape[-2 if transpose_a else -1])
     lead = [Affine.axis(axis.name) for axis in outer]
     row, column, term = (Affine.axis(axis.name) for axis in (rows, columns, inner))
     a_index = [*lead, term, row] if transpose_a else [*lead, row, term]
@@ -116,7 +116,7 @@ class _Geometry:
 
     @property
     def group(self) -> tuple[Axis, ...]:
-        return (Axis("group", self.groups),) if self.groups > 1 else ()
+        return (Axis("@group", self.groups),) if self.groups > 1 else ()
 
     @property
     def filters(self) -> Dim:
@@ -125,7 +125,7 @@ class _Geometry:
 
     def grouped(self, name: str, count: Dim) -> Affine:
         """The channel of all groups that a channel of one group is."""
-        return Affine.make(0, [("group", count), (name, 1)] if self.groups > 1 else [(name, 1)])
+        return Affine.make(0, [("@group", count), (name, 1)] if self.groups > 1 else [(name, 1)])
 
     def spatial(self, prefix: str, shape: Shape) -> tuple[Axis, ...]:
         letters = "zyx"[-len(shape) + 2 :]
@@ -147,12 +147,12 @@ def _axes(*items: Axis | str) -> list[Affine]:
 
 def _convolution(anchor: AnchorOperation, types: list[TensorType]) -> Product:
     g = _Geometry.of(anchor, types[0].shape, types[1].shape, anchor.result.shape)
-    image, filter = Axis("image", g.y[0]), Axis("filter", g.filters)
-    channel = Axis("channel", g.w[1])
-    y, taps = g.spatial("y", g.y), g.spatial("tap", g.w)
+    image, filter = Axis("@image", g.y[0]), Axis("@filter", g.filters)
+    channel = Axis("@channel", g.w[1])
+    y, taps = g.spatial("@y", g.y), g.spatial("@tap", g.w)
     place, guards = g.windows(y, taps)
-    x_index = [*_axes(image), g.grouped("channel", g.w[1]), *place]
-    w_index = [g.grouped("filter", g.filters), *_axes(channel, *taps)]
+    x_index = [*_axes(image), g.grouped("@channel", g.w[1]), *place]
+    w_index = [g.grouped("@filter", g.filters), *_axes(channel, *taps)]
     return Product(
         g.group,
         (image, *y),
@@ -160,15 +160,15 @@ def _convolution(anchor: AnchorOperation, types: list[TensorType]) -> Product:
         (channel, *taps),
         Operand(anchor.operands[0], _address(x_index, g.x), guards),
         Operand(anchor.operands[1], _address(w_index, g.w)),
-        (*_axes(image), g.grouped("filter", g.filters), *_axes(*y)),
+        (*_axes(image), g.grouped("@filter", g.filters), *_axes(*y)),
     )
 
 
 def _data_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Product:
     """dx[p] sums dy[q] * w[k] over the windows q that hold p at tap k: stride * q = p + pad - dilate * k."""
     g = _Geometry.of(anchor, anchor.result.shape, types[1].shape, types[0].shape)
-    image, channel, filter = Axis("image", g.x[0]), Axis("channel", g.w[1]), Axis("filter", g.filters)
-    x, taps = g.spatial("x", g.x), g.spatial("tap", g.w)
+    image, channel, filter = Axis("@image", g.x[0]), Axis("@channel", g.w[1]), Axis("@filter", g.filters)
+    x, taps = g.spatial("@x", g.x), g.spatial("@tap", g.w)
     place: list[Affine] = []
     guards: list[Guard] = []
     quotients: list[Quotient] = []
@@ -179,8 +179,8 @@ def _data_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Product:
             reach = Affine.axis(f"window_{at.name}")
         place.append(reach)
         guards.append(Guard(reach, 0, g.y[2 + axis]))
-    y_index = [*_axes(image), g.grouped("filter", g.filters), *place]
-    w_index = [g.grouped("filter", g.filters), *_axes(channel, *taps)]
+    y_index = [*_axes(image), g.grouped("@filter", g.filters), *place]
+    w_index = [g.grouped("@filter", g.filters), *_axes(channel, *taps)]
     return Product(
         g.group,
         (image, *x),
@@ -188,17 +188,17 @@ def _data_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Product:
         (filter, *taps),
         Operand(anchor.operands[0], _address(y_index, g.y), tuple(guards), tuple(quotients)),
         Operand(anchor.operands[1], _address(w_index, g.w)),
-        (*_axes(image), g.grouped("channel", g.w[1]), *_axes(*x)),
+        (*_axes(image), g.grouped("@channel", g.w[1]), *_axes(*x)),
     )
 
 
 def _weight_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Product:
     g = _Geometry.of(anchor, types[0].shape, anchor.result.shape, types[1].shape)
-    image, channel, filter = Axis("image", g.y[0]), Axis("channel", g.w[1]), Axis("filter", g.filters)
-    y, taps = g.spatial("y", g.y), g.spatial("tap", g.w)
+    image, channel, filter = Axis("@image", g.y[0]), Axis("@channel", g.w[1]), Axis("@filter", g.filters)
+    y, taps = g.spatial("@y", g.y), g.spatial("@tap", g.w)
     place, guards = g.windows(y, taps)
-    y_index = [*_axes(image), g.grouped("filter", g.filters), *_axes(*y)]
-    x_index = [*_axes(image), g.grouped("channel", g.w[1]), *place]
+    y_index = [*_axes(image), g.grouped("@filter", g.filters), *_axes(*y)]
+    x_index = [*_axes(image), g.grouped("@channel", g.w[1]), *place]
     return Product(
         g.group,
         (filter,),
@@ -206,7 +206,7 @@ def _weight_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Produc
         (image, *y),
         Operand(anchor.operands[1], _address(y_index, g.y)),
         Operand(anchor.operands[0], _address(x_index, g.x), guards),
-        (g.grouped("filter", g.filters), *_axes(channel, *taps)),
+        (g.grouped("@filter", g.filters), *_axes(channel, *taps)),
     )
 
 

@@ -80,7 +80,9 @@ class Scope:
 
     def expression(self, affine: Affine) -> tuple[str, frozenset[str]]:
         varies = frozenset().union(*(self.varies[name] for name in affine.variables))
-        return affine_text(self._with_linear(affine), {**self.variables, **self.text}), varies
+        return affine_text(
+            self._with_linear(affine), {**self.variables, **self.text, **_spaced(self.linear)}
+        ), varies
 
     def _with_linear(self, affine: Affine) -> Affine:
         """The axes of a group that the expression walks in row-major order, as the index of the group."""
@@ -94,7 +96,7 @@ class Scope:
             else:
                 names = {axis.name for axis in group.axes}
                 rest = tuple(term for term in affine.terms if term[0] not in names)
-                affine = Affine(affine.offset, ((index, factor), *rest))
+                affine = Affine(affine.offset, ((f" {index}", factor), *rest))
         return affine
 
     # Statements
@@ -225,17 +227,23 @@ class Scope:
         return self.define(statement.name, statement.dtype, text, varies)
 
     def _store(self, statement: Store) -> list[str]:
-        pointer, _, condition = self._access(statement.buffer, statement.index[0], statement.guards)
+        value_varies = self.varies[statement.value]
+        pointer, _, condition = self._access(
+            statement.buffer, statement.index[0], statement.guards, value_varies
+        )
         mask = f", mask={condition}" if condition else ""
         value = self.text[statement.value]
         return [f"tl.store({pointer}, {value}{mask})"]
 
     def _access(
-        self, buffer: str, address: Affine, guards: Sequence[Guard]
+        self, buffer: str, address: Affine, guards: Sequence[Guard], beside: frozenset[str] = NOWHERE
     ) -> tuple[str, frozenset[str], str]:
-        """(pointer, the groups along which it varies, the condition under which it may be followed)."""
+        """(pointer, the groups along which it varies, the condition under which it may be followed).
+
+        The pointer is a block along the groups of `beside` too.
+        """
         text, varies = self.expression(address)
-        conditions, wide = [], varies
+        conditions, wide = [], varies | beside
         for guard in guards:
             guard_text, guard_varies = self.guard(guard)
             conditions += guard_text
@@ -277,3 +285,8 @@ class Scope:
             least if isinstance(least, int) else None,
             greatest if isinstance(greatest, int) else None,
         )
+
+
+def _spaced(names: Iterable[str]) -> dict[str, str]:
+    """Names behind a space, which no scalar's name has, to the names themselves."""
+    return {f" {name}": name for name in names}
