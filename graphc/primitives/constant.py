@@ -23,19 +23,18 @@ def _type(attributes: Attributes) -> TensorType:
 
 def _full_rule(types: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
     rules.operands(types, 0)
-    result, value = _type(attributes), attributes["value"]
-    expected = float if result.dtype.is_float else bool if result.dtype is DType.BOOL else int
-    rules.require(
-        type(value) is expected,
-        f"a constant of {result.dtype} takes a Python {expected.__name__}, got {value!r}",
-    )
+    result = _type(attributes)
+    rules.constant(attributes["value"], result.dtype)
     return (result,)
 
 
 def _full_oracle(operands: Any, node: Node, shapes: tuple[tuple[int, ...], ...]) -> tuple[torch.Tensor, ...]:
     import torch
 
-    return (torch.full(shapes[0], node.attributes["value"], dtype=node.attributes["dtype"].torch),)
+    value = node.attributes["value"]
+    # torch.full refuses what a narrow type cannot hold; a cast gives infinity, or wraps.
+    wide = torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+    return (wide.to(node.attributes["dtype"].torch).expand(shapes[0]).contiguous(),)
 
 
 declare(
