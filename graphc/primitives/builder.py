@@ -12,6 +12,7 @@ takes the dtype of the tensors beside it. dtypes of tensors are never promoted: 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -93,7 +94,7 @@ class Builder:
 
     def update(self, target: Value, value: Value) -> None:
         """Declare that input `target` holds `value` after the program has run."""
-        if target.type != value.type and not same_shape(target.type.shape, value.type.shape):
+        if target.type.dtype is not value.type.dtype or not same_shape(target.type.shape, value.type.shape):
             raise fail(
                 "G204", f"state {target.name!r} is {target.type}, its update {value.type}", name=target.name
             )
@@ -118,10 +119,12 @@ class Builder:
         (value,) = self.emit_all(name, *operands, hint=hint, **attributes)
         return value
 
-    def _broken_rule(self, declared: Primitive, operands: Sequence[Value], message: str) -> Exception:
+    def _broken_rule(
+        self, declared: Primitive, operands: Sequence[Value], message: str, code: str = "G201"
+    ) -> Exception:
         origin = self._origins[0] if self._origins else None
         return fail(
-            "G201",
+            code,
             message if origin is None else f"{message} (in {declared.name})",
             operator=origin.operator if origin else declared.name,
             name=origin.name if origin else "",
@@ -144,20 +147,24 @@ class Builder:
         if not tensors:
             raise TypeError(f"{declared.name} needs at least one tensor operand")
         shape = self.broadcast_shape(declared.name, tensors)
-        # In where(condition, x, y) a scalar x or y must not take the condition's bool.
-        dtype = tensors[-1].type.dtype if declared.name != "where" else self._value_dtype(operands)
+        dtypes = self._scalar_dtypes(declared, operands)
         values = [
             self.broadcast_to(operand, shape)
             if isinstance(operand, Value)
             else self.full(operand, TensorType(dtype, shape))
-            for operand in operands
+            for operand, dtype in zip(operands, dtypes, strict=True)
         ]
         return self.emit(declared.name, *values, **attributes)
 
     @staticmethod
-    def _value_dtype(operands: Sequence[Value | Scalar]) -> DType:
-        branches = [operand for operand in operands[1:] if isinstance(operand, Value)]
-        return branches[0].type.dtype if branches else DType.F32
+    def _scalar_dtypes(declared: Primitive, operands: Sequence[Value | Scalar]) -> list[DType]:
+        """The element type that a scalar takes at each position."""
+        given = [operand.type.dtype for operand in operands if isinstance(operand, Value)]
+        if declared.name != "where":
+            return given[-1:] * len(operands)
+        # In where(condition, x, y) only x and y have one type.
+        branches = [operand.type.dtype for operand in operands[1:] if isinstance(operand, Value)]
+        return [DType.BOOL, *[branches[0] if branches else DType.F32] * (len(operands) - 1)]
 
     def broadcast_shape(self, name: str, operands: Sequence[Value]) -> tuple[Dim, ...]:
         """The numpy broadcast of the operands' shapes; error G202 when they do not agree."""
@@ -167,22 +174,32 @@ class Builder:
             dims = [value.type.shape[position] for value in operands if value.type.rank >= -position]
             wide = [dim for dim in dims if dim != 1] or [1]
             if any(not same_dim(wide[0], dim) for dim in wide[1:]):
-                raise self._broken_rule(
-                    primitive(name), operands, f"shapes do not broadcast at axis {position}"
-                )
+                rule = f"shapes do not broadcast: axis {position} has {' and '.join(map(str, wide))}"
+                raise self._broken_rule(primitive(name), operands, rule, "G202")
             result.append(wide[0])
         return tuple(result)
 
     # Conveniences over single primitives
 
     def full(self, value: Scalar, type: TensorType) -> Value:
-        """A tensor of one value."""
+        """A tensor of one value; error G203 when the element type cannot hold it."""
+        exact: Scalar = value
         if type.dtype.is_float:
             value = float(value)
         elif type.dtype is DType.BOOL:
             value = bool(value)
-        else:
+        elif math.isfinite(value):
             value = int(value)
+        if not type.dtype.is_float and value != exact:
+            origin = self._origins[0] if self._origins else None
+            raise fail(
+                "G203",
+                f"the number {exact!r} is no {type.dtype}",
+                operator=origin.operator if origin else "",
+                name=origin.name if origin else "",
+                location=origin.location if origin else None,
+                help="cast the tensor beside it to a floating-point type first",
+            )
         return self.emit("full", value=value, dtype=type.dtype, shape=type.shape)
 
     def full_like(self, value: Scalar, like: Value) -> Value:
@@ -218,7 +235,7 @@ class Builder:
         )
 
     def slice(self, value: Value, start: Sequence[Dim], stop: Sequence[Dim]) -> Value:
-        """value[start0:stop0, start1:stop1, ...]"""
+        """The part value[start0:stop0, start1:stop1, ...]."""
         if all(s == 0 for s in start) and same_shape(stop, value.type.shape):
             return value
         return self.emit("slice", value, start=tuple(start), stop=tuple(stop))
@@ -232,7 +249,7 @@ class Builder:
     def reduce(self, name: str, value: Value, axes: Iterable[int], keepdims: bool = False) -> Value:
         """A reduction primitive over axes (negative ones count from the end); keepdims leaves them as 1."""
         rank = value.type.rank
-        reduced = tuple(sorted({axis % rank if rank else axis for axis in axes}))
+        reduced = tuple(sorted({axis + rank if axis < 0 else axis for axis in axes}))
         if not reduced:
             return value
         result = self.emit(name, value, axes=reduced)

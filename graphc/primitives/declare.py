@@ -86,10 +86,12 @@ def output_elements(node: Node) -> Dim:
 
 
 def no_operations(node: Node) -> Dim:
+    """The cost of a primitive that only moves elements."""
     return 0
 
 
 def never(node: Node) -> bool:
+    """The trait that no node has."""
     return False
 
 
@@ -113,6 +115,8 @@ class Primitive:
     side_effect_free: bool = field(default=True)
     ignores_head: Callable[[Node], bool] = never
     """True for a node whose gradient rule is called, and gives a gradient, even when no output has one."""
+    derivative_unknown: bool = False
+    """Without a gradient rule: False says that the derivative is zero, True that it is an error to want one."""
     fill: Callable[[Node], Literal] | None = None
     """VIEW only: the value of elements that come from no operand (pad); None when every element has a source."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from graphc.primitives.declare import AttributeSpec, TypeRuleError
@@ -9,6 +10,7 @@ from graphc.types import Dim, DType, Shape, TensorType, floor_divide, same_dim, 
 
 
 def require(condition: bool, rule: str) -> None:
+    """Raise the rule unless the condition holds."""
     if not condition:
         raise TypeRuleError(rule)
 
@@ -19,29 +21,35 @@ def show(shape: Sequence[Dim]) -> str:
 
 
 def operands(types: Sequence[TensorType], count: int) -> None:
+    """The primitive takes this many operands."""
     require(len(types) == count, f"takes {count} operand{'s' * (count != 1)}, got {len(types)}")
 
 
 def floating(*types: TensorType) -> None:
+    """All are floating-point."""
     for type in types:
         require(type.dtype.is_float, f"operands must be floating-point, got {type}")
 
 
 def numeric(*types: TensorType) -> None:
+    """None is bool."""
     for type in types:
         require(type.dtype is not DType.BOOL, f"operands must be numbers, got {type}; cast the bool first")
 
 
 def boolean(*types: TensorType) -> None:
+    """All are bool."""
     for type in types:
         require(type.dtype is DType.BOOL, f"operands must be bool, got {type}; compare with 0 first")
 
 
 def integral(what: str, type: TensorType) -> None:
+    """The named operand is of an integer type."""
     require(type.dtype.is_integer, f"{what} must be integers, got {type}")
 
 
 def one_dtype(*types: TensorType) -> None:
+    """All have one element type."""
     names = ", ".join(str(type) for type in types)
     require(
         len({type.dtype for type in types}) <= 1,
@@ -50,6 +58,7 @@ def one_dtype(*types: TensorType) -> None:
 
 
 def one_shape(*types: TensorType) -> None:
+    """All have one shape, for every size of the named dimensions."""
     names = ", ".join(str(type) for type in types)
     require(
         all(same_shape(types[0].shape, type.shape) for type in types[1:]),
@@ -58,11 +67,8 @@ def one_shape(*types: TensorType) -> None:
 
 
 def shape_is(what: str, actual: Sequence[Dim], expected: Sequence[Dim]) -> None:
+    """The named operand has the expected shape."""
     require(same_shape(actual, expected), f"{what} must have shape {show(expected)}, got {show(actual)}")
-
-
-def dim_is(what: str, actual: Dim, expected: Dim) -> None:
-    require(same_dim(actual, expected), f"{what} must be {expected}, got {actual}")
 
 
 def shape_attribute(value: object) -> Shape:
@@ -83,6 +89,7 @@ def is_negative(dim: Dim) -> bool:
 
 
 def axis_in(axis: object, rank: int) -> int:
+    """An `axis` attribute: it lies in the rank."""
     require(
         isinstance(axis, int) and not isinstance(axis, bool) and 0 <= axis < rank,
         f"axis must lie in 0..{rank - 1} for rank {rank}, got {axis!r}",
@@ -98,7 +105,7 @@ def increasing_axes(axes: object, rank: int) -> tuple[int, ...]:
     for axis in axes:
         axis_in(axis, rank)
     require(
-        all(a < b for a, b in zip(axes, axes[1:], strict=False)),
+        all(a < b for a, b in itertools.pairwise(axes)),
         f"axes must be different and in increasing order, got {axes}",
     )
     return axes
@@ -114,6 +121,17 @@ def whole_numbers(what: str, value: object, count: int, least: int) -> tuple[int
     )
     assert isinstance(value, tuple)
     return value
+
+
+def constant(value: object, dtype: DType) -> None:
+    """A constant of that element type: a Python float, int in its range, or bool."""
+    expected = float if dtype.is_float else bool if dtype is DType.BOOL else int
+    require(type(value) is expected, f"a constant of {dtype} takes a Python {expected.__name__}, got {value!r}")
+    if dtype.is_integer:
+        assert isinstance(value, int)
+        bits = 8 * dtype.itemsize
+        low, high = (0, 2**bits - 1) if dtype is DType.U8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        require(low <= value <= high, f"a constant of {dtype} must lie in {low}..{high}, got {value}")
 
 
 def window_count(size: Dim, window: int, stride: int, padding: int) -> Dim:

@@ -12,7 +12,7 @@ from graphc.ir.graph import Attributes, Node, Value
 from graphc.ir.kernel import Affine, Guard
 from graphc.primitives import rules
 from graphc.primitives.declare import AttributeSpec, Kind, Primitive, ViewAccess, declare, no_operations
-from graphc.types import Dim, DType, TensorType, dimension, product, same_dim, shape_of
+from graphc.types import Dim, TensorType, dimension, product, same_dim, shape_of
 
 if TYPE_CHECKING:
     import torch
@@ -200,11 +200,7 @@ def _pad_rule(types: Types, attributes: Attributes) -> Types:
         not any(rules.is_negative(dim) for dim in (*low, *high)),
         f"padding must not be negative, got low {rules.show(low)}, high {rules.show(high)}",
     )
-    value = attributes["value"]
-    expected = float if operand.dtype.is_float else bool if operand.dtype is DType.BOOL else int
-    rules.require(
-        type(value) is expected, f"{operand} is padded with a Python {expected.__name__}, got {value!r}"
-    )
+    rules.constant(attributes["value"], operand.dtype)
     return (operand.with_shape(a + dim + c for a, dim, c in zip(low, operand.shape, high, strict=True)),)
 
 
