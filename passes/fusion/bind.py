@@ -283,14 +283,14 @@ class _Binder:
         )
         for name in dict.fromkeys(whole):
             place = self.storage.place_of(name)
-            operands[name] = scope.unique(place)
+            operands[name] = scope.unique(place if place in self.graph.input_by_name else name)
             parameters.append(Parameter(operands[name], values[name].type, Access.IN))
             arguments.append(self.buffer_index[place])
         names: dict[str, str] = {}
         order = [s.buffer for nest in nests for s in nest.body if isinstance(s, (Load, Random))]
         order += [s.buffer for nest in nests for s in nest.body if isinstance(s, Store)]
         for place in dict.fromkeys(order):
-            names[place] = scope.unique(place)
+            names[place] = scope.unique(self.shown(group, place))
             access = Access.IN if place not in written else Access.INOUT if place in read else Access.OUT
             type = self.storage.types[place].with_shape(shapes[place])
             parameters.append(Parameter(names[place], type, access))
@@ -302,6 +302,16 @@ class _Binder:
         fallback = next(iter(group.nests[0].targets), "copy")
         name = group_name(members, fallback) if members else identifier_of_copy(fallback)
         return Kernel(name, tuple(parameters), named, anchor, origins), tuple(arguments)
+
+    def shown(self, group: Group, place: str) -> str:
+        """What a kernel calls a place: an intermediate by the value that the kernel writes or reads there."""
+        if self.storage.roles[place] is not Role.INTERMEDIATE:
+            return place
+        for lowered in group.nests:
+            for name in (*lowered.targets, *lowered.sources):
+                if self.storage.place_of(name) == place:
+                    return name
+        return place
 
     def members(self, group: Group) -> list[Node]:
         """The nodes of a group in the graph's order; a group of copies has the node whose result it writes."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from graphc.ir.graph import Graph, Node, Value
+from graphc.ir.kernel import Affine
 from graphc.passes.fusion.options import FusionOptions
-from graphc.primitives.declare import Kind, primitive
-from graphc.types import same_dim
+from graphc.primitives.declare import Kind, Primitive, primitive
+from graphc.types import product, same_dim
 
 CHEAP_OPERATIONS = frozenset(
     [
@@ -87,3 +88,36 @@ def reduced_values(graph: Graph) -> dict[str, Node]:
                     found[node.outputs[0].name] = found[value.name]
                     break
     return found
+
+
+def row_dims(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """For values computed elementwise from a broadcast reduction, the dimensions that the reduction ran over.
+
+    Such a value belongs into the kernel of that reduction (softmax, normalisation), along these rows.
+    """
+    reduced = reduced_values(graph)
+    found: dict[str, tuple[int, ...]] = {}
+    for node in graph.nodes:
+        declared = primitive(node.primitive)
+        if declared.kind is Kind.VIEW and len(node.inputs) == 1 and node.inputs[0].name in reduced:
+            dims = _repeated(node, declared)
+            source = reduced[node.inputs[0].name]
+            lost = [source.inputs[0].type.shape[axis] for axis in source.attributes["axes"]]
+            shape = node.output.type.shape
+            if dims and same_dim(product(shape[d] for d in dims), product(lost)):
+                found[node.output.name] = dims
+        elif declared.kind in (Kind.ELEMENTWISE, Kind.IDENTITY):
+            rows = next((found[value.name] for value in node.inputs if value.name in found), None)
+            if rows is not None:
+                found[node.outputs[0].name] = rows
+    return found
+
+
+def _repeated(node: Node, declared: Primitive) -> tuple[int, ...]:
+    """The dimensions of a view's result along which its elements repeat."""
+    assert declared.view is not None
+    shape = node.output.type.shape
+    index = tuple(Affine.axis(str(d)) for d in range(len(shape)))
+    (access,) = declared.view(node, index)
+    used = {name for position in access.index for name in position.variables}
+    return tuple(d for d, dim in enumerate(shape) if str(d) not in used and dim != 1)

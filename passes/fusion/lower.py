@@ -146,6 +146,7 @@ class _Lowering:
         """Read an element from memory; `fill` where a guard fails."""
         key = ((value.name, access), repr(fill) if access.guards else "")
         if key not in self.loads:
+            fill = fill if access.guards else 0
             if value.type.dtype.is_float:
                 fill = float(fill)
             elif value.type.dtype is DType.BOOL:
@@ -344,7 +345,7 @@ class _Lowering:
             match = self.compute("chosen", DType.BOOL, "eq", chosen, here)
             zero = self.constant(_zero(value.type.dtype), self.dtypes[argument])
             argument = self.compute(value.name, self.dtypes[argument], "where", match, argument, zero)
-        return self._reduce(node.output, Reduction.SUM, argument)
+        return self._reduce(node.output, Reduction.SUM, argument) if windows.reduces(node) else argument
 
 
 def _zero(dtype: DType) -> Literal:

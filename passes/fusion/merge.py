@@ -25,6 +25,7 @@ class _Rewritten:
     accesses: dict[str, list[Access]]
     bindings: dict[str, tuple[Affine, ...]]
     sinks: list[Sink]
+    rows: dict[str, tuple[Affine, ...]]
 
 
 def merge_spaces(
@@ -127,11 +128,14 @@ def _rewrite(space: Space, table: Mapping[str, Affine]) -> _Rewritten:
         {name: [rewrite.access(a) for a in known] for name, known in space.accesses.items()},
         {name: rewrite.index(found) for name, found in space.bindings.items()},
         [rewrite.sink(sink) for sink in space.sinks],
+        {name: rewrite.index(found) for name, found in space.rows.items()},
     )
 
 
 def _check_conflicts(into: Space, other: Space, rewritten: _Rewritten) -> None:
     """What one stores the other may read only at the point that stores it."""
+    if not all(into.runs_along(row) for row in rewritten.rows.values()):
+        raise Unmergeable("one belongs to the rows of a reduction along other axes")
     for sinks, accesses, whole in (
         (rewritten.sinks, into.accesses, into.whole),
         (into.sinks, rewritten.accesses, other.whole),
@@ -159,6 +163,7 @@ def _move(into: Space, other: Space, rewritten: _Rewritten) -> None:
         ours: Sequence[Access] = into.accesses.setdefault(name, [])
         into.accesses[name] = [*ours, *(access for access in known if access not in ours)]
     into.bindings.update(rewritten.bindings)
+    into.rows.update(rewritten.rows)
     into.members.update(other.members)
     into.whole.update(other.whole)
     targets = {(sink.target.name, sink.index) for sink in into.sinks}

@@ -104,6 +104,7 @@ class _Partitioner:
         self.stored: set[str] = set(graph.results)
         self.epilogues = cost.epilogue_values(graph)
         self.reduced = cost.reduced_values(graph)
+        self.rows = self.short_rows()
         self.position = {node.outputs[0].name: k for k, node in enumerate(graph.nodes)}
 
     def run(self) -> Partition:
@@ -115,6 +116,15 @@ class _Partitioner:
         for space in self.spaces.values():
             space.members = dict(sorted(space.members.items(), key=lambda item: self.position[item[0]]))
         return Partition(self.graph, self.spaces, self.reach, self.writers, self.decisions)
+
+    def short_rows(self) -> dict[str, tuple[int, ...]]:
+        """The rows of values (see cost.row_dims) that are short enough to fuse with their reduction."""
+        shapes = {value.name: value.type.shape for value in self.graph.values()}
+        return {
+            name: dims
+            for name, dims in cost.row_dims(self.graph).items()
+            if self.options.elements(shapes[name][d] for d in dims) <= self.options.max_row_elements
+        }
 
     # Tables
 
@@ -273,12 +283,21 @@ class _Partitioner:
         ):
             return False
         made = sum(cost.nbytes(value, self.options) for value in node.outputs)
-        read = sum(
-            cost.nbytes(value, self.options)
-            for value in dict.fromkeys(node.inputs)
-            if value.name not in self.graph.input_by_name
-        )
-        return read < made if strictly else read <= made
+        read = sum(map(self.bytes_kept_for, dict.fromkeys(node.inputs)))
+        return read < made if strictly else read <= made + made // 8
+
+    def bytes_kept_for(self, value: Value) -> int:
+        """Bytes of the arena that must stay alive so that a value can be computed: none of inputs and constants."""
+        producer = self.graph.producers.get(value.name)
+        if producer is None:
+            return 0
+        kind = primitive(producer.primitive).kind
+        if kind is Kind.CONSTANT:
+            return 0
+        size = cost.nbytes(value, self.options)
+        if kind is Kind.VIEW and len(producer.inputs) == 1:
+            return min(size, self.bytes_kept_for(producer.inputs[0]))
+        return size
 
     # Joining
 
@@ -318,6 +337,8 @@ class _Partitioner:
             raise Refused(_NOT_ONCE)
         requests = self.operand_requests(space, node)
         space.members[node.outputs[0].name] = node
+        if value.name in self.rows:
+            space.rows[value.name] = self.row(space, value)
         for v in stored:
             self.store(space, v)
         if primitive(node.primitive).kind in (Kind.CONTRACTION, Kind.SCATTER):
@@ -358,9 +379,11 @@ class _Partitioner:
         if kind is Kind.REDUCTION or kind is Kind.WINDOW:
             if len(accesses) > 1:
                 raise Refused("it is read at several positions")
-            if kind is Kind.WINDOW:
-                self.check_window(space, value)
+            if kind is Kind.WINDOW and windows.reduces(node) and not space.level(value):
+                raise Refused("its windows would be computed again for every element it is broadcast to")
             return
+        if value.name in self.rows and not space.runs_along(self.row(space, value)):
+            raise Refused("it belongs to the rows of a reduction along other axes")
         if not cost.is_cheap(node) and self.repeats(space, value):
             raise Refused("it would be computed again for every element it is broadcast to")
         if not space.level(value) and self.overlaps(space, value) and not self.may_recompute(node):
@@ -369,10 +392,6 @@ class _Partitioner:
     def check_view(self, space: Space, node: Node) -> None:
         if len(node.inputs) > 2 and self.options.enabled:
             raise Refused("a join of many parts is cheaper to write once than to choose at each element")
-
-    def check_window(self, space: Space, value: Value) -> None:
-        if not space.level(value):
-            raise Refused("its windows would be computed again for every element it is broadcast to")
 
     def check_anchor(self, space: Space, node: Node, value: Value, kind: Kind) -> None:
         if space.members and kind is Kind.SCATTER:
@@ -407,13 +426,20 @@ class _Partitioner:
             return False
         return not self.row_fits(space, names)
 
+    def row(self, space: Space, value: Value) -> tuple[Affine, ...]:
+        """The index of a value along the rows it belongs to."""
+        index = space.accesses[value.name][0].index
+        return tuple(index[d] for d in self.rows[value.name])
+
     def overlaps(self, space: Space, value: Value) -> bool:
         """True when a window node of the space reads a value of about the space's size."""
         points = self.options.elements(space.extents[name] for name in space.parallel)
         return (
             bool(space.reduction)
             and any(
-                primitive(node.primitive).kind is Kind.WINDOW and windows.overlapping(node)
+                primitive(node.primitive).kind is Kind.WINDOW
+            and windows.reduces(node)
+            and windows.overlapping(node)
                 for node in space.members.values()
             )
             and 4 * cost.elements(value, self.options) > points
@@ -432,7 +458,7 @@ class _Partitioner:
         kind = primitive(node.primitive).kind
         if kind not in (Kind.REDUCTION, Kind.WINDOW):
             return
-        if space.anchor is not None:
+        if space.anchor is not None and (kind is Kind.REDUCTION or windows.reduces(node)):
             raise Refused("the epilogue of a contraction holds no reduction")
         while True:
             access = space.accesses[value.name][0]
@@ -444,6 +470,8 @@ class _Partitioner:
                     bind_reduction(space, node, access)
                 return
             except ix.SplitNeeded as need:
+                if space.anchor is not None:
+                    raise Refused("a window would cut the axes of a contraction's result") from None
                 space.split(need.axis, need.inner)
             except (NotFitting, ix.NotAffine) as problem:
                 raise Refused(str(problem)) from None
@@ -477,7 +505,8 @@ class _Partitioner:
         readers = self.readers_of(value)
         if len(readers) < 2:
             return
-        spaces = [space for space in readers if space.level(value)][:_MOST_MERGES]
+        # Spaces that run early were opened last; early ones first, so that a value is used soon after it is made.
+        spaces = [space for space in reversed(readers) if space.level(value)][:_MOST_MERGES]
         for k, first in enumerate(spaces):
             for second in spaces[k + 1 :]:
                 a, b = self.reach.find(first.number), self.reach.find(second.number)

@@ -56,6 +56,8 @@ class Space:
     members: dict[str, Node] = field(default_factory=dict)
     accesses: dict[str, list[Access]] = field(default_factory=dict)
     bindings: dict[str, tuple[Affine, ...]] = field(default_factory=dict)
+    rows: dict[str, tuple[Affine, ...]] = field(default_factory=dict)
+    """For members that belong to the rows of a reduction still to come, their index along these rows."""
     whole: dict[str, Value] = field(default_factory=dict)
     """Values read other than at affine positions: by an anchor, through an indirect index."""
     anchor: Node | None = None
@@ -102,6 +104,13 @@ class Space:
             return "outer"
         return ""
 
+    def runs_along(self, row: tuple[Affine, ...]) -> bool:
+        """True when the space can still reduce, or does reduce, over exactly the axes of a row."""
+        if self.anchor is not None:
+            return False
+        axes = {name for place in row for name in place.variables if self.extents.get(name) != 1}
+        return not self.reduction or axes == {name for name in self.reduction if self.extents[name] != 1}
+
     def store(self, value: Value) -> None:
         """Also store a value whose access covers it."""
         (access,) = self.accesses[value.name]
@@ -142,6 +151,7 @@ class Space:
         rewrite = Substitution(table)
         self.accesses = {name: [rewrite.access(a) for a in known] for name, known in self.accesses.items()}
         self.bindings = {name: rewrite.index(found) for name, found in self.bindings.items()}
+        self.rows = {name: rewrite.index(found) for name, found in self.rows.items()}
         self.sinks = [rewrite.sink(sink) for sink in self.sinks]
         self.guards = tuple(map(rewrite.guard, self.guards))
 

@@ -37,7 +37,7 @@ def bind(space: Space, node: Node, access: Access) -> None:
     """
     if node.primitive == GATHER:
         return
-    if space.reduction:
+    if reduces(node) and space.reduction:
         raise NotFitting("its window would be a reduction inside another one")
     if node.primitive in TRANSPOSES:
         space.bindings[node.outputs[0].name] = _bind_transpose(space, node, access)
@@ -53,12 +53,28 @@ def _bind_transpose(space: Space, node: Node, access: Access) -> tuple[Affine, .
     places = [_divide(h, s, space.extents) for h, s in zip(access.index[lead:], stride, strict=True)]
     windows, positions = [], []
     for (q, r), k, s, p in zip(places, kernel, stride, low, strict=True):
-        first = -((k - 1 - p) // s)
-        last = (s - 1 + p) // s
-        m = space.new_axis(last - first + 1, reduction=True)
-        windows.append(ix.ordered(q + Affine.axis(m) + first))
-        positions.append(ix.ordered(r + Affine.axis(m, -s) + (p - s * first)))
+        first, count = _windows_around(k, s, p)
+        m = Affine.axis(space.new_axis(count, reduction=True)) if count > 1 else ix.ZERO
+        windows.append(ix.ordered(q + m + first))
+        positions.append(ix.ordered(r + m.scale(-s) + (p - s * first)))
     return (*windows, *positions)
+
+
+def _windows_around(kernel: int, stride: int, low: int) -> tuple[int, int]:
+    """The first m, and the number of them, for which an element h = stride * q + r can lie in window q + m."""
+    first = -((kernel - 1 - low) // stride)
+    last = (stride - 1 + low) // stride
+    return first, last - first + 1
+
+
+def reduces(node: Node) -> bool:
+    """True when a point of the result needs several elements of the operand: it takes reduction axes."""
+    if node.primitive == GATHER:
+        return False
+    kernel, stride, low = (node.attributes[name] for name in ("kernel", "stride", "pad_low"))
+    if node.primitive not in TRANSPOSES:
+        return True
+    return any(_windows_around(k, s, p)[1] > 1 for k, s, p in zip(kernel, stride, low, strict=True))
 
 
 def _divide(h: Affine, stride: int, extents: dict[str, Dim]) -> tuple[Affine, Affine]:
