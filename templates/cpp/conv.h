@@ -62,30 +62,35 @@ GC_INLINE gc_span gc_inside(int64_t begin, int64_t end, int64_t extent, int64_t 
   return first < last ? gc_span{first, last} : gc_span{end, end};
 }
 
-// The largest power of two lanes, at most a register's, then half as many ...: `count` elements from `from` to `to`.
-template <class T, int L> GC_INLINE void gc_copy_short(int64_t count, const T* from, T* to) {
-  typedef T piece __attribute__((vector_size(L * sizeof(T)), aligned(sizeof(T)), may_alias));
-  if (count & L) {
-    *(piece*)to = *(const piece*)from;
-    from += L;
-    to += L;
+// `repeats` pieces of P <= count <= 2 P elements, each as two that overlap.
+template <class T, int P>
+GC_INLINE void gc_copy_short(int64_t count, int64_t repeats, const T* from, int64_t from_step, T* to, int64_t to_step) {
+  typedef T piece __attribute__((vector_size(P * sizeof(T)), aligned(sizeof(T)), may_alias));
+  for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
+    const piece first = *(const piece*)from, last = *(const piece*)(from + count - P);
+    *(piece*)to = first;
+    *(piece*)(to + count - P) = last;
   }
-  if constexpr (L > 1) gc_copy_short<T, L / 2>(count, from, to);
 }
 
 // `repeats` pieces of `count` elements, every `stride`th of the source.
 template <class T>
-GC_NOINLINE void gc_copy_pieces(int64_t count, int64_t repeats, const T* from, int64_t stride, int64_t from_step, T* to,
-                                int64_t to_step) {
-  constexpr int64_t L = GC_LANES(T);
+GC_NOINLINE void gc_copy_pieces(int64_t count, int64_t repeats, const T* GC_RESTRICT from, int64_t stride,
+                                int64_t from_step, T* GC_RESTRICT to, int64_t to_step) {
+  constexpr int L = GC_LANES(T);
   typedef gc_vector_unaligned<T> memory;
-  for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
-    if (stride == 1) {
-      int64_t i = 0;
-      for (; i + L <= count; i += L) *(memory*)(to + i) = *(const memory*)(from + i);
-      gc_copy_short<T, (int)L / 2>(count - i, from + i, to + i);
-    } else {
-      for (int64_t i = 0; i < count; ++i) to[i] = from[i * stride];
+  if (count <= 0) return;
+  if (stride != 1 || count == 1) {
+    for (int64_t r = 0; r < repeats; ++r)
+      for (int64_t i = 0; i < count; ++i) to[r * to_step + i] = from[r * from_step + i * stride];
+  } else if (count < L) {
+    if (count >= L / 2) gc_copy_short<T, L / 2>(count, repeats, from, from_step, to, to_step);
+    else if (count >= 4) gc_copy_short<T, 4>(count, repeats, from, from_step, to, to_step);
+    else gc_copy_short<T, 2>(count, repeats, from, from_step, to, to_step);
+  } else {
+    for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
+      for (int64_t i = 0; i + L < count; i += L) *(memory*)(to + i) = *(const memory*)(from + i);
+      *(memory*)(to + count - L) = *(const memory*)(from + count - L);
     }
   }
 }
@@ -225,6 +230,7 @@ struct gc_shifts {
   int64_t pitch, halo;      // elements of a row; rows that a band needs beyond its own
   int64_t lines, bands;     // output rows of a band, bands of an image
   int64_t phases, channel;  // planes of a channel, elements of a channel
+  int64_t computed;         // results of an image and a channel, with those that nobody reads
 };
 
 // Whether to shift and how is decided by the shape alone.
@@ -242,8 +248,8 @@ template <class T> GC_NOINLINE gc_shifts gc_shifts_of(const gc_conv_shape& s) {
   p.channel = p.phases * (p.lines + p.halo) * p.pitch;
   // Results that nobody reads against the packing of every pixel, in rows of the product; and weights too large for
   // the cache should meet more pixels at once than one small image has.
-  const int64_t computed = gc_round_up((p.lines - 1) * p.pitch + s.out_width, GC_LANES(T)) * p.bands;
-  const bool cheaper = computed * s.group_out() < s.pixels() * (s.group_out() + 12);
+  p.computed = gc_round_up((p.lines - 1) * p.pitch + s.out_width, GC_LANES(T)) * p.bands;
+  const bool cheaper = p.computed * s.group_out() < s.pixels() * (s.group_out() + 12);
   const bool streams = s.group_out() * s.filter() * (int64_t)sizeof(T) > (1 << 19) && s.pixels() < 192;
   p.worthwhile = s.kernel() > 1 && p.lines >= gc_min_of<int64_t>(4, s.out_height) && cheaper && !streams;
   return p;
@@ -370,10 +376,45 @@ void gc_conv_forward(const gc_conv_shape& shape, const T* x, const T* w, const E
 
 // ---- gradient to the weight -------------------------------------------------------------------------------------------
 
+// One channel of the image to one of the output: a product of numbers has nothing to reuse, so each weight is a dot
+// product of two planes.
+template <class T, class Epilogue>
+void gc_depthwise_weight_gradient(const gc_conv_shape& s, const T* x, const T* dy, const Epilogue& epilogue) {
+  const int64_t threads = gc_min_of(s.groups, gc_threads_for((double)s.batch * s.groups * s.kernel() * s.pixels() / 4));
+#pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
+  for (int64_t item = 0; item < s.groups * s.kernel(); ++item) {
+    const int64_t group = item / s.kernel(), place = item % s.kernel();
+    const int64_t offset_y = place / s.kernel_width * s.dilation_height - s.pad_height;
+    const int64_t offset_x = place % s.kernel_width * s.dilation_width - s.pad_width;
+    const gc_span down = gc_inside(0, s.out_height, s.height, s.stride_height, 0, offset_y);
+    const gc_span across = gc_inside(0, s.out_width, s.width, s.stride_width, 0, offset_x);
+    T sum = 0;
+    for (int64_t image = 0; image < s.batch; ++image) {
+      const T* in = x + (image * s.in_channels + group) * s.plane() + offset_x;
+      const T* out = dy + (image * s.out_channels + group) * s.pixels();
+      for (int64_t y = down.begin; y < down.end; ++y) {
+        const T* GC_RESTRICT a = in + (y * s.stride_height + offset_y) * s.width;
+        const T* GC_RESTRICT b = out + y * s.out_width;
+        if (s.stride_width == 1) {
+#pragma omp simd reduction(+ : sum)
+          for (int64_t i = across.begin; i < across.end; ++i) sum += a[i] * b[i];
+        } else {
+          for (int64_t i = across.begin; i < across.end; ++i) sum += a[i * s.stride_width] * b[i];
+        }
+      }
+    }
+    epilogue(group, place, (int64_t)1, (const T*)&sum);
+  }
+}
+
 // dw^T = (image rows) (dy by channel): the long sum runs over images and pixels.
 template <class T, class Epilogue>
 void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, const T* dy, const Epilogue& epilogue) {
   const gc_conv_shape s = shape.flattened();
+  if (s.depthwise()) {
+    gc_depthwise_weight_gradient<T>(s, x, dy, epilogue);
+    return;
+  }
   gc_contract_many<T>(
       s.groups, s.filter(), s.group_out(), s.batch * s.pixels(), [&](int64_t group, const auto& run) {
         run(gc_image_rows<T>{x + group * s.group_in() * s.plane(), s},
@@ -456,7 +497,9 @@ void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, const T* w, 
   const gc_conv_shape s = shape.flattened(), turned = gc_turned(s);
   const gc_shifts shifts = gc_shifts_of<T>(turned);
   const bool fits = s.group_out() * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
-  if (s.stride_height == 1 && s.stride_width == 1 && shifts.worthwhile && fits)
+  // A small image grows by padding, and the product with it; adding up costs about 12 rows of the other product.
+  const bool cheaper = shifts.computed * s.group_out() < s.pixels() * (s.group_out() + 12);
+  if (s.stride_height == 1 && s.stride_width == 1 && shifts.worthwhile && fits && cheaper)
     gc_conv_shifted<T, true>(turned, shifts, dy, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count,
                                                         const T* acc) {
       T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;

@@ -164,8 +164,7 @@ template <class V, int L, bool High> GC_INLINE V gc_interleave(V x, V y) {
 }
 
 // to[j][i] = from[i][j] for L x L elements: log2(L) rounds of interleaving the two halves of the rows.
-template <class T>
-GC_INLINE void gc_transpose_square(const T* from, int64_t from_row, T* to, int64_t to_row) {
+template <class T> GC_INLINE void gc_transpose_square(const T* from, int64_t from_row, T* to, int64_t to_row) {
   typedef gc_vector<T> vec;
   typedef gc_vector_unaligned<T> memory;
   constexpr int L = GC_LANES(T);
@@ -186,20 +185,32 @@ GC_INLINE void gc_transpose_square(const T* from, int64_t from_row, T* to, int64
   for (int i = 0; i < L; ++i) *(memory*)(to + i * to_row) = x[i];
 }
 
-// to[j * to_row + i] = from[i * from_row + j] for i < rows, j < columns.
+// A square at the edge, by way of a whole one.
+template <class T>
+GC_NOINLINE void gc_transpose_edge(int64_t rows, int64_t columns, const T* from, int64_t from_row, T* to, int64_t to_row) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int64_t L = GC_LANES(T);
+  alignas(64) T whole[L * L] = {}, turned[L * L];
+  for (int64_t i = 0; i < rows; ++i)
+    if (columns == L) *(vec*)(whole + i * L) = *(const memory*)(from + i * from_row);
+    else for (int64_t j = 0; j < columns; ++j) whole[i * L + j] = from[i * from_row + j];
+  gc_transpose_square<T>(whole, L, turned, L);
+  for (int64_t j = 0; j < columns; ++j) *(memory*)(to + j * to_row) = *(const vec*)(turned + j * L);
+}
+
+// to[j * to_row + i] = from[i * from_row + j] for i < rows, j < columns; to has room for, and gets zeros in, whole lanes.
 template <class T>
 GC_NOINLINE void gc_transpose(int64_t rows, int64_t columns, const T* GC_RESTRICT from, int64_t from_row,
                               T* GC_RESTRICT to, int64_t to_row) {
   constexpr int64_t L = GC_LANES(T);
-  int64_t i = 0;
-  for (; i + L <= rows; i += L) {
-    int64_t j = 0;
-    for (; j + L <= columns; j += L) gc_transpose_square(from + i * from_row + j, from_row, to + j * to_row + i, to_row);
-    for (; j < columns; ++j)
-      for (int64_t l = 0; l < L; ++l) to[j * to_row + i + l] = from[(i + l) * from_row + j];
-  }
-  for (; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) to[j * to_row + i] = from[i * from_row + j];
+  for (int64_t i = 0; i < rows; i += L)
+    for (int64_t j = 0; j < columns; j += L) {
+      const T* corner = from + i * from_row + j;
+      const int64_t high = gc_min_of(L, rows - i), wide = gc_min_of(L, columns - j);
+      if (high == L && wide == L) gc_transpose_square(corner, from_row, to + j * to_row + i, to_row);
+      else gc_transpose_edge(high, wide, corner, from_row, to + j * to_row + i, to_row);
+    }
 }
 
 // One panel of a strided matrix: out[i * width + j] = from[i, j], and zero for columns <= j < width.
@@ -211,7 +222,7 @@ GC_NOINLINE void gc_pack_panel(const T* GC_RESTRICT from, int64_t row_stride, in
   constexpr int64_t L = GC_LANES(T);
   if (columns < width)
     for (int64_t k = 0; k < depth; ++k)
-      for (int64_t j = columns; j < width; ++j) out[k * width + j] = 0;
+      for (int64_t j = columns; j < width; ++j) out[k * width + j] = 0;  // before the transpose, which rounds up
   if (col_stride == 1 && columns % L == 0) {
     for (int64_t k = 0; k < depth; ++k)
       for (int64_t j = 0; j < columns; j += L) *(vec*)(out + k * width + j) = *(const memory*)(from + k * row_stride + j);
@@ -309,8 +320,15 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
                         const Right& right, const Finish& finish) {
   constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
-  const int64_t block_depth = gc_even_block(depth, GC_BLOCK_DEPTH(T), 1);
-  const int64_t block_columns = gc_even_block(n_end - n_begin, GC_BLOCK_COLUMNS, W);
+  int64_t block_depth = gc_even_block(depth, GC_BLOCK_DEPTH(T), 1);
+  int64_t block_columns = gc_even_block(n_end - n_begin, GC_BLOCK_COLUMNS, W);
+  if (m_end - m_begin <= 4) {
+    // Each element of B is used once or little more: read it in the order it lies in, a few long rows at a time.
+    bool along_rows = false;
+    if constexpr (!Right::gathers) along_rows = right.direct(m_end - m_begin, depth);
+    if (along_rows) block_depth = gc_even_block(depth, 16, 1), block_columns = gc_even_block(n_end - n_begin, 8192, W);
+    else block_columns = W;
+  }
   // One block of k: each panel of rows is finished at once. Several: their sums wait in the workspace.
   const bool whole = depth <= block_depth;
   const int64_t block_rows = whole ? gc_max_of<int64_t>(1, m_end - m_begin) : GC_BLOCK_ROWS(T);
