@@ -153,17 +153,23 @@ def infer_dtypes(nodes: Sequence[SymbolNode], known: Mapping[str, DType]) -> DTy
 
 
 def _settle_dtypes(nodes: Sequence[SymbolNode], dtypes: DTypeTable) -> None:
-    applied = [node for node in nodes if node.operator is not None]
-    order, changed = applied, {0: True, 1: True}
-    turn = 0
-    while changed[0] or changed[1]:
-        changed[turn] = False
-        for node in order:
-            changed[turn] |= _visit_dtypes(node, dtypes)
-        order, turn = order[::-1], 1 - turn
+    """Sweep forward and backward over the nodes that have something to learn."""
+    pending = [node for node in nodes if node.operator is not None]
+    changed, forward = {True: True, False: True}, True
+    while pending and (changed[True] or changed[False]):
+        changed[forward] = False
+        rest = []
+        for node in pending if forward else reversed(pending):
+            visited, done = _visit_dtypes(node, dtypes)
+            changed[forward] |= visited
+            if not done:
+                rest.append(node)
+        pending = rest if forward else rest[::-1]
+        forward = not forward
 
 
-def _visit_dtypes(node: SymbolNode, dtypes: DTypeTable) -> bool:
+def _visit_dtypes(node: SymbolNode, dtypes: DTypeTable) -> tuple[bool, bool]:
+    """Apply a node's rule to the table: (something changed, nothing is left to learn)."""
     assert node.operator is not None
     cells = [dtypes[entry.node][entry.output] for entry in node.inputs]
     frame = Frame(node.parameters, node.input_names, cells, dtypes[node], merge_dtypes)
@@ -175,7 +181,7 @@ def _visit_dtypes(node: SymbolNode, dtypes: DTypeTable) -> bool:
     dtypes[node] = frame.outputs
     for entry, cell in zip(node.inputs, frame.cells, strict=True):
         dtypes[entry.node][entry.output] = cell
-    return changed
+    return changed, None not in frame.cells and None not in frame.outputs
 
 
 # Errors
