@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.ir.graph import Attributes, Node
 from graphc.primitives import rules
-from graphc.primitives.declare import AttributeSpec, Kind, Primitive, declare, no_operations
+from graphc.primitives.declare import AttributeSpec, Kind, Primitive, TypeRuleError, declare, no_operations
 from graphc.types import DType, TensorType, dimension
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ NO_OPERAND = "it has no operand"
 
 def _type(attributes: Attributes) -> TensorType:
     dtype = attributes["dtype"]
-    rules.require(isinstance(dtype, DType), f"dtype must be an element type, got {dtype!r}")
+    if not isinstance(dtype, DType):
+        raise TypeRuleError(f"dtype must be an element type, got {dtype!r}")
     return TensorType(dtype, rules.shape_attribute(attributes["shape"]))
 
 
@@ -85,13 +86,14 @@ declare(
 def _dim_rule(types: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
     rules.operands(types, 0)
     dtype = attributes["dtype"]
-    rules.require(isinstance(dtype, DType), f"dtype must be an element type, got {dtype!r}")
+    if not isinstance(dtype, DType):
+        raise TypeRuleError(f"dtype must be an element type, got {dtype!r}")
     type = TensorType(dtype, ())
     rules.numeric(type)
     try:
         dimension(attributes["value"])
     except TypeError as error:
-        raise rules.TypeRuleError(f"value must be a dimension: {error}") from None
+        raise TypeRuleError(f"value must be a dimension: {error}") from None
     return (type,)
 
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.ir.graph import Attributes, Node, Value
 from graphc.primitives import rules
-from graphc.primitives.declare import AttributeSpec, GradientRule, Kind, Oracle, Primitive, TypeRule, declare
+from graphc.primitives.declare import (
+    AttributeSpec,
+    GradientRule,
+    Kind,
+    Oracle,
+    Primitive,
+    TypeRule,
+    TypeRuleError,
+    declare,
+)
 from graphc.types import Dim, Shape, TensorType, dimension, product, same_dim
 
 if TYPE_CHECKING:
@@ -44,15 +53,16 @@ def _dot_rule(types: Types, attributes: Attributes) -> Types:
     a, b = types
     rules.floating(a, b)
     rules.one_dtype(a, b)
-    rules.require(
-        a.rank >= 2 and b.rank == a.rank, f"operands must have one rank of at least 2, got {a} and {b}"
-    )
+    if a.rank < 2 or b.rank != a.rank:
+        raise TypeRuleError(f"operands must have one rank of at least 2, got {a} and {b}")
     rules.shape_is("the second operand's leading axes", b.shape[:-2], a.shape[:-2])
     for name in ("transpose_a", "transpose_b"):
-        rules.require(isinstance(attributes[name], bool), f"{name} must be a bool, got {attributes[name]!r}")
+        if not isinstance(attributes[name], bool):
+            raise TypeRuleError(f"{name} must be a bool, got {attributes[name]!r}")
     rows, inner = _matrix(a, attributes["transpose_a"])
     inner_b, columns = _matrix(b, attributes["transpose_b"])
-    rules.require(same_dim(inner, inner_b), f"inner dimensions differ: {inner} of {a}, {inner_b} of {b}")
+    if not same_dim(inner, inner_b):
+        raise TypeRuleError(f"inner dimensions differ: {inner} of {a}, {inner_b} of {b}")
     return (a.with_shape((*a.shape[:-2], rows, columns)),)
 
 
@@ -112,30 +122,30 @@ GEOMETRY = (
 
 def _result(x: Shape, w: Shape, attributes: Attributes) -> Shape:
     """The convolution's shape [N,O,...] for data [N,C,...] and weight [O,C/groups,...]."""
-    rules.require(
-        3 <= len(x) <= 5 and len(w) == len(x),
-        f"data [N,C,...] and weight [O,C/groups,...] must have one to three spatial axes, got {rules.show(x)} and "
-        f"{rules.show(w)}",
-    )
+    if not 3 <= len(x) <= 5 or len(w) != len(x):
+        raise TypeRuleError(
+            f"data [N,C,...] and weight [O,C/groups,...] must have one to three spatial axes, "
+            f"got {rules.show(x)} and {rules.show(w)}"
+        )
     count = len(x) - 2
     stride = rules.whole_numbers("stride", attributes["stride"], count, 1)
     pad = rules.whole_numbers("pad", attributes["pad"], count, 0)
     dilate = rules.whole_numbers("dilate", attributes["dilate"], count, 1)
     (groups,) = rules.whole_numbers("groups", (attributes["groups"],), 1, 1)
-    rules.require(
-        same_dim(x[1], w[1] * groups),
-        f"channels must agree: data {rules.show(x)} has {x[1]}, weight {rules.show(w)} takes {w[1]} in {groups} groups",
-    )
+    if not same_dim(x[1], w[1] * groups):
+        raise TypeRuleError(
+            f"channels must agree: data {rules.show(x)} has {x[1]}, "
+            f"weight {rules.show(w)} takes {w[1]} in {groups} groups"
+        )
     outputs = w[0]
-    rules.require(
-        not isinstance(outputs, int) or outputs % groups == 0,
-        f"the {outputs} filters of weight {rules.show(w)} must divide into {groups} groups",
-    )
+    if isinstance(outputs, int) and outputs % groups:
+        raise TypeRuleError(
+            f"the {outputs} filters of weight {rules.show(w)} must divide into {groups} groups"
+        )
     spatial = []
     for size, kernel, s, p, d in zip(x[2:], w[2:], stride, pad, dilate, strict=True):
-        rules.require(
-            isinstance(kernel, int) and kernel >= 1, f"kernel sizes must be known, got {rules.show(w)}"
-        )
+        if not isinstance(kernel, int) or kernel < 1:
+            raise TypeRuleError(f"kernel sizes must be known, got {rules.show(w)}")
         spatial.append(rules.window_count(size, d * (int(kernel) - 1) + 1, s, 2 * p))
     return (x[0], outputs, *spatial)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphc.ir.graph import Attributes, Node, Value
 from graphc.primitives import rules
-from graphc.primitives.declare import Kind, Oracle, Primitive, TypeRule, declare
+from graphc.primitives.declare import Kind, Oracle, Primitive, TypeRule, TypeRuleError, declare
 from graphc.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -289,7 +289,8 @@ for _name, _doc in {"logical_and": "x and y", "logical_or": "x or y", "logical_x
 def _where_rule(types: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
     rules.operands(types, 3)
     condition, x, y = types
-    rules.require(condition.dtype is DType.BOOL, f"the condition must be bool, got {condition}")
+    if condition.dtype is not DType.BOOL:
+        raise TypeRuleError(f"the condition must be bool, got {condition}")
     rules.one_dtype(x, y)
     rules.one_shape(*types)
     return (x,)
@@ -316,7 +317,8 @@ declare(
 def _cast_rule(types: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
     rules.operands(types, 1)
     dtype = attributes["dtype"]
-    rules.require(isinstance(dtype, DType), f"dtype must be an element type, got {dtype!r}")
+    if not isinstance(dtype, DType):
+        raise TypeRuleError(f"dtype must be an element type, got {dtype!r}")
     return (types[0].with_dtype(dtype),)
 
 

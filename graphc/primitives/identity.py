@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.ir.graph import Attributes, Node, Value
 from graphc.primitives import rules
-from graphc.primitives.declare import AttributeSpec, Kind, Primitive, declare, no_operations
+from graphc.primitives.declare import AttributeSpec, Kind, Primitive, TypeRuleError, declare, no_operations
 from graphc.types import TensorType
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ def _with_rule(types: tuple[TensorType, ...], attributes: Attributes) -> tuple[T
     rules.floating(data)
     rules.one_dtype(data, gradient)
     rules.shape_is("gradient", gradient.shape, data.shape)
-    rules.require(
-        isinstance(attributes["scaled"], bool), f"scaled must be a bool, got {attributes['scaled']!r}"
-    )
+    if not isinstance(attributes["scaled"], bool):
+        raise TypeRuleError(f"scaled must be a bool, got {attributes['scaled']!r}")
     if attributes["scaled"]:
         rules.one_dtype(out, data)
         rules.shape_is("out (scaled by its own gradient)", out.shape, data.shape)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from graphc.ir.graph import Attributes, Node, Value
 from graphc.primitives import rules
-from graphc.primitives.declare import AttributeSpec, Kind, Primitive, declare, no_operations
+from graphc.primitives.declare import AttributeSpec, Kind, Primitive, TypeRuleError, declare, no_operations
 from graphc.types import Dim, TensorType, shape_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def _gather_rule(types: Types, attributes: Attributes) -> Types:
     data, indices = types
     rules.integral("indices", indices)
     axis = rules.axis_in(attributes["axis"], data.rank)
-    rules.require(data.shape[axis] != 0, f"axis {axis} of {data} must not be empty")
+    if data.shape[axis] == 0:
+        raise TypeRuleError(f"axis {axis} of {data} must not be empty")
     return (data.with_shape((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])),)
 
 
@@ -38,7 +39,8 @@ def _scatter_rule(types: Types, attributes: Attributes) -> Types:
     rules.numeric(updates)
     axis = rules.axis_in(attributes["axis"], updates.rank - indices.rank + 1)
     (size,) = rules.shape_attribute((attributes["size"],))
-    rules.require(size != 0, "size must not be 0")
+    if size == 0:
+        raise TypeRuleError("size must not be 0")
     end = axis + indices.rank
     rules.shape_is(
         f"the axes {axis} to {end - 1} of updates {updates}", updates.shape[axis:end], indices.shape

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.ir.graph import Attributes, Node
 from graphc.primitives import rules
-from graphc.primitives.declare import AttributeSpec, Kind, Primitive, declare
+from graphc.primitives.declare import AttributeSpec, Kind, Primitive, TypeRuleError, declare
 from graphc.types import Dim, DType, TensorType, dimension
 
 if TYPE_CHECKING:
@@ -63,12 +63,11 @@ def _rule(types: tuple[TensorType, ...], attributes: Attributes) -> tuple[Tensor
     rules.operands(types, 1)
     (state,) = types
     expected = TensorType(DType.I64, (2,))
-    rules.require(state == expected, f"the state must be {expected}, (seed, step), got {state}")
+    if state != expected:
+        raise TypeRuleError(f"the state must be {expected}, (seed, step), got {state}")
     stream = attributes["stream"]
-    rules.require(
-        isinstance(stream, int) and 0 <= stream <= WORD,
-        f"stream must be an integer of 32 bits, got {stream!r}",
-    )
+    if not isinstance(stream, int) or not 0 <= stream <= WORD:
+        raise TypeRuleError(f"stream must be an integer of 32 bits, got {stream!r}")
     return (TensorType(DType.F32, rules.shape_attribute(attributes["shape"])),)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphc.ir.graph import Attributes, Node, Value
 from graphc.primitives import rules
-from graphc.primitives.declare import AttributeSpec, GradientRule, Kind, Primitive, declare
+from graphc.primitives.declare import AttributeSpec, GradientRule, Kind, Primitive, TypeRuleError, declare
 from graphc.types import Dim, DType, TensorType
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def _rule(domain: Callable[..., None]) -> Callable[[Types, Attributes], Types]:
         (operand,) = types
         domain(operand)
         axes = rules.increasing_axes(attributes["axes"], operand.rank)
-        rules.require(bool(axes), "axes must name at least one axis")
+        if not axes:
+            raise TypeRuleError("axes must name at least one axis")
         return (_kept(operand, axes),)
 
     return infer
@@ -165,8 +166,10 @@ def _position_rule(types: Types, attributes: Attributes) -> Types:
     (operand,) = types
     rules.numeric(operand)
     axes = rules.increasing_axes(attributes["axes"], operand.rank)
-    rules.require(len(axes) == 1, f"axes must name exactly one axis, got {axes}")
-    rules.require(operand.shape[axes[0]] != 0, f"axis {axes[0]} of {operand} must not be empty")
+    if len(axes) != 1:
+        raise TypeRuleError(f"axes must name exactly one axis, got {axes}")
+    if operand.shape[axes[0]] == 0:
+        raise TypeRuleError(f"axis {axes[0]} of {operand} must not be empty")
     return (_kept(operand, axes).with_dtype(DType.I64),)
 
 

@@ -6,13 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from graphc.primitives.declare import AttributeSpec, TypeRuleError
-from graphc.types import Dim, DType, Shape, TensorType, floor_divide, same_dim, same_shape, shape_of
-
-
-def require(condition: bool, rule: str) -> None:
-    """Raise the rule unless the condition holds."""
-    if not condition:
-        raise TypeRuleError(rule)
+from graphc.types import Dim, DType, Shape, TensorType, floor_divide, same_shape, shape_of
 
 
 def show(shape: Sequence[Dim]) -> str:
@@ -22,64 +16,69 @@ def show(shape: Sequence[Dim]) -> str:
 
 def operands(types: Sequence[TensorType], count: int) -> None:
     """The primitive takes this many operands."""
-    require(len(types) == count, f"takes {count} operand{'s' * (count != 1)}, got {len(types)}")
+    if len(types) != count:
+        raise TypeRuleError(f"takes {count} operand{'s' * (count != 1)}, got {len(types)}")
 
 
 def floating(*types: TensorType) -> None:
     """All are floating-point."""
     for type in types:
-        require(type.dtype.is_float, f"operands must be floating-point, got {type}")
+        if not type.dtype.is_float:
+            raise TypeRuleError(f"operands must be floating-point, got {type}")
 
 
 def numeric(*types: TensorType) -> None:
     """None is bool."""
     for type in types:
-        require(type.dtype is not DType.BOOL, f"operands must be numbers, got {type}; cast the bool first")
+        if type.dtype is DType.BOOL:
+            raise TypeRuleError(f"operands must be numbers, got {type}; cast the bool first")
 
 
 def boolean(*types: TensorType) -> None:
     """All are bool."""
     for type in types:
-        require(type.dtype is DType.BOOL, f"operands must be bool, got {type}; compare with 0 first")
+        if type.dtype is not DType.BOOL:
+            raise TypeRuleError(f"operands must be bool, got {type}; compare with 0 first")
 
 
 def integral(what: str, type: TensorType) -> None:
     """The named operand is of an integer type."""
-    require(type.dtype.is_integer, f"{what} must be integers, got {type}")
+    if not type.dtype.is_integer:
+        raise TypeRuleError(f"{what} must be integers, got {type}")
 
 
 def one_dtype(*types: TensorType) -> None:
     """All have one element type."""
-    names = ", ".join(str(type) for type in types)
-    require(
-        len({type.dtype for type in types}) <= 1,
-        f"operands must have one element type, got {names}; cast first",
-    )
+    if any(type.dtype is not types[0].dtype for type in types):
+        raise TypeRuleError(f"operands must have one element type, got {_names(types)}; cast first")
 
 
 def one_shape(*types: TensorType) -> None:
     """All have one shape, for every size of the named dimensions."""
-    names = ", ".join(str(type) for type in types)
-    require(
-        all(same_shape(types[0].shape, type.shape) for type in types[1:]),
-        f"operands must have one shape, got {names}",
-    )
+    if not all(same_shape(types[0].shape, type.shape) for type in types[1:]):
+        raise TypeRuleError(f"operands must have one shape, got {_names(types)}")
+
+
+def _names(types: Sequence[TensorType]) -> str:
+    return ", ".join(map(str, types))
 
 
 def shape_is(what: str, actual: Sequence[Dim], expected: Sequence[Dim]) -> None:
     """The named operand has the expected shape."""
-    require(same_shape(actual, expected), f"{what} must have shape {show(expected)}, got {show(actual)}")
+    if not same_shape(actual, expected):
+        raise TypeRuleError(f"{what} must have shape {show(expected)}, got {show(actual)}")
 
 
 def shape_attribute(value: object) -> Shape:
     """A `shape` attribute: a tuple of dimensions, none of them negative."""
-    require(isinstance(value, tuple), f"shape must be a tuple of dimensions, got {value!r}")
-    assert isinstance(value, tuple)
+    if not isinstance(value, tuple):
+        raise TypeRuleError(f"shape must be a tuple of dimensions, got {value!r}")
     try:
         shape = shape_of(value)
     except TypeError as error:
         raise TypeRuleError(f"shape must be a tuple of dimensions: {error}") from None
-    require(not any(is_negative(dim) for dim in shape), f"dimensions must not be negative, got {show(shape)}")
+    if any(is_negative(dim) for dim in shape):
+        raise TypeRuleError(f"dimensions must not be negative, got {show(shape)}")
     return shape
 
 
@@ -90,57 +89,48 @@ def is_negative(dim: Dim) -> bool:
 
 def axis_in(axis: object, rank: int) -> int:
     """An `axis` attribute: it lies in the rank."""
-    require(
-        isinstance(axis, int) and not isinstance(axis, bool) and 0 <= axis < rank,
-        f"axis must lie in 0..{rank - 1} for rank {rank}, got {axis!r}",
-    )
-    assert isinstance(axis, int)
+    if not isinstance(axis, int) or isinstance(axis, bool) or not 0 <= axis < rank:
+        raise TypeRuleError(f"axis must lie in 0..{rank - 1} for rank {rank}, got {axis!r}")
     return axis
 
 
 def increasing_axes(axes: object, rank: int) -> tuple[int, ...]:
     """An `axes` attribute: different axes in increasing order."""
-    require(isinstance(axes, tuple), f"axes must be a tuple, got {axes!r}")
-    assert isinstance(axes, tuple)
+    if not isinstance(axes, tuple):
+        raise TypeRuleError(f"axes must be a tuple, got {axes!r}")
     for axis in axes:
         axis_in(axis, rank)
-    require(
-        all(a < b for a, b in itertools.pairwise(axes)),
-        f"axes must be different and in increasing order, got {axes}",
-    )
+    if not all(a < b for a, b in itertools.pairwise(axes)):
+        raise TypeRuleError(f"axes must be different and in increasing order, got {axes}")
     return axes
 
 
 def whole_numbers(what: str, value: object, count: int, least: int) -> tuple[int, ...]:
     """An attribute of `count` known integers that are at least `least`."""
-    require(
-        isinstance(value, tuple)
-        and len(value) == count
-        and all(isinstance(v, int) and v >= least for v in value),
-        f"{what} must be {count} integers of at least {least}, got {value!r}",
-    )
-    assert isinstance(value, tuple)
+    good = isinstance(value, tuple) and all(isinstance(v, int) and v >= least for v in value)
+    if not isinstance(value, tuple) or not good or len(value) != count:
+        raise TypeRuleError(f"{what} must be {count} integers of at least {least}, got {value!r}")
     return value
 
 
 def constant(value: object, dtype: DType) -> None:
     """A constant of that element type: a Python float, int in its range, or bool."""
     expected = float if dtype.is_float else bool if dtype is DType.BOOL else int
-    require(type(value) is expected, f"a constant of {dtype} takes a Python {expected.__name__}, got {value!r}")
+    if type(value) is not expected:
+        raise TypeRuleError(f"a constant of {dtype} takes a Python {expected.__name__}, got {value!r}")
     if dtype.is_integer:
         assert isinstance(value, int)
         bits = 8 * dtype.itemsize
         low, high = (0, 2**bits - 1) if dtype is DType.U8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        require(low <= value <= high, f"a constant of {dtype} must lie in {low}..{high}, got {value}")
+        if not low <= value <= high:
+            raise TypeRuleError(f"a constant of {dtype} must lie in {low}..{high}, got {value}")
 
 
 def window_count(size: Dim, window: int, stride: int, padding: int) -> Dim:
     """Number of windows along an axis: floor((size + padding - window) / stride) + 1."""
-    if isinstance(size, int):
-        require(
-            size + padding >= window,
-            f"a window of {window} must fit into the axis: it has {size} elements and {padding} of padding",
-        )
+    if isinstance(size, int) and size + padding < window:
+        rule = f"a window of {window} must fit into the axis"
+        raise TypeRuleError(f"{rule}: it has {size} elements and {padding} of padding")
     result = floor_divide(size + padding - window, stride) + 1
     return result if isinstance(result, int) else shape_of([result])[0]
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from graphc.ir.graph import Attributes, Node, Value
 from graphc.ir.kernel import Affine, Guard
 from graphc.primitives import rules
-from graphc.primitives.declare import AttributeSpec, Kind, Primitive, ViewAccess, declare, no_operations
+from graphc.primitives.declare import (
+    AttributeSpec,
+    Kind,
+    Primitive,
+    TypeRuleError,
+    ViewAccess,
+    declare,
+    no_operations,
+)
 from graphc.types import Dim, TensorType, dimension, product, same_dim, shape_of
 
 if TYPE_CHECKING:
@@ -24,15 +32,12 @@ Types = tuple[TensorType, ...]
 
 
 def _dims(what: str, value: object, rank: int) -> tuple[Dim, ...]:
-    rules.require(
-        isinstance(value, tuple) and len(value) == rank,
-        f"{what} must hold one dimension for each of the {rank} axes, got {value!r}",
-    )
-    assert isinstance(value, tuple)
+    if not isinstance(value, tuple) or len(value) != rank:
+        raise TypeRuleError(f"{what} must hold one dimension for each of the {rank} axes, got {value!r}")
     try:
         return shape_of(value)
     except TypeError as error:
-        raise rules.TypeRuleError(f"{what}: {error}") from None
+        raise TypeRuleError(f"{what}: {error}") from None
 
 
 # broadcast
@@ -43,12 +48,13 @@ def _broadcast_rule(types: Types, attributes: Attributes) -> Types:
     (operand,) = types
     shape = rules.shape_attribute(attributes["shape"])
     axes = rules.increasing_axes(attributes["axes"], len(shape))
-    rules.require(len(axes) == operand.rank, f"axes must name one axis for each of {operand}, got {axes}")
+    if len(axes) != operand.rank:
+        raise TypeRuleError(f"axes must name one axis for each of {operand}, got {axes}")
     for axis, dim in zip(axes, operand.shape, strict=True):
-        rules.require(
-            dim == 1 or same_dim(dim, shape[axis]),
-            f"a broadcast dimension must be 1 or equal: {operand} does not fit {rules.show(shape)} at axis {axis}",
-        )
+        if dim != 1 and not same_dim(dim, shape[axis]):
+            raise TypeRuleError(
+                f"a broadcast dimension must be 1 or equal: {operand} does not fit {rules.show(shape)} at axis {axis}"
+            )
     return (operand.with_shape(shape),)
 
 
@@ -103,10 +109,8 @@ def _transpose_rule(types: Types, attributes: Attributes) -> Types:
     rules.operands(types, 1)
     (operand,) = types
     axes = attributes["axes"]
-    rules.require(
-        isinstance(axes, tuple) and sorted(axes) == list(range(operand.rank)),
-        f"axes must be an order of the {operand.rank} axes of {operand}, got {axes!r}",
-    )
+    if not isinstance(axes, tuple) or sorted(axes) != list(range(operand.rank)):
+        raise TypeRuleError(f"axes must be an order of the {operand.rank} axes of {operand}, got {axes!r}")
     return (operand.with_shape(operand.shape[axis] for axis in axes),)
 
 
@@ -148,9 +152,10 @@ def _slice_rule(types: Types, attributes: Attributes) -> Types:
     stop = _dims("stop", attributes["stop"], operand.rank)
     for axis, (low, high, dim) in enumerate(zip(start, stop, operand.shape, strict=True)):
         fits = not any(rules.is_negative(dimension(d)) for d in (low, high - low, dim - high))
-        rules.require(
-            fits, f"0 <= start <= stop <= size must hold, axis {axis} of {operand} has {low}:{high}"
-        )
+        if not fits:
+            raise TypeRuleError(
+                f"0 <= start <= stop <= size must hold, axis {axis} of {operand} has {low}:{high}"
+            )
     return (operand.with_shape(high - low for low, high in zip(start, stop, strict=True)),)
 
 
@@ -196,10 +201,10 @@ def _pad_rule(types: Types, attributes: Attributes) -> Types:
     (operand,) = types
     low = _dims("low", attributes["low"], operand.rank)
     high = _dims("high", attributes["high"], operand.rank)
-    rules.require(
-        not any(rules.is_negative(dim) for dim in (*low, *high)),
-        f"padding must not be negative, got low {rules.show(low)}, high {rules.show(high)}",
-    )
+    if any(rules.is_negative(dim) for dim in (*low, *high)):
+        raise TypeRuleError(
+            f"padding must not be negative, got low {rules.show(low)}, high {rules.show(high)}"
+        )
     rules.constant(attributes["value"], operand.dtype)
     return (operand.with_shape(a + dim + c for a, dim, c in zip(low, operand.shape, high, strict=True)),)
 
@@ -289,7 +294,8 @@ declare(
 
 
 def _concat_rule(types: Types, attributes: Attributes) -> Types:
-    rules.require(bool(types), "takes at least one operand")
+    if not types:
+        raise TypeRuleError("takes at least one operand")
     rules.one_dtype(*types)
     first = types[0]
     axis = rules.axis_in(attributes["axis"], first.rank)
@@ -297,9 +303,10 @@ def _concat_rule(types: Types, attributes: Attributes) -> Types:
         agrees = type.rank == first.rank and all(
             k == axis or same_dim(a, c) for k, (a, c) in enumerate(zip(first.shape, type.shape, strict=True))
         )
-        rules.require(
-            agrees, f"operands must agree but for axis {axis}: {first} and, at position {position}, {type}"
-        )
+        if not agrees:
+            raise TypeRuleError(
+                f"operands must agree but for axis {axis}: {first} and, at position {position}, {type}"
+            )
     joined = dimension(sum((type.shape[axis] for type in types), 0))
     return (first.with_shape(joined if k == axis else dim for k, dim in enumerate(first.shape)),)
 
@@ -357,10 +364,10 @@ def _reshape_rule(types: Types, attributes: Attributes) -> Types:
     rules.operands(types, 1)
     (operand,) = types
     shape = rules.shape_attribute(attributes["shape"])
-    rules.require(
-        same_dim(operand.size, product(shape)),
-        f"the number of elements must stay: {operand} has {operand.size}, {rules.show(shape)} has {product(shape)}",
-    )
+    if not same_dim(operand.size, product(shape)):
+        raise TypeRuleError(
+            f"the number of elements must stay: {operand} has {operand.size}, {rules.show(shape)} has {product(shape)}"
+        )
     return (operand.with_shape(shape),)
 
 

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.ir.graph import Attributes, Node, Value
 from graphc.primitives import rules
-from graphc.primitives.declare import AttributeSpec, GradientRule, Kind, Oracle, Primitive, TypeRule, declare
+from graphc.primitives.declare import (
+    AttributeSpec,
+    GradientRule,
+    Kind,
+    Oracle,
+    Primitive,
+    TypeRule,
+    TypeRuleError,
+    declare,
+)
 from graphc.primitives.reduction import least
 from graphc.types import Dim, DType, Shape, TensorType, dimension, product
 
@@ -34,10 +43,10 @@ GEOMETRY = (
 
 def _geometry(attributes: Attributes, rank: int) -> tuple[tuple[int, ...], ...]:
     kernel = attributes["kernel"]
-    rules.require(
-        isinstance(kernel, tuple) and len(kernel) >= 1, f"kernel must be a tuple of sizes, got {kernel!r}"
-    )
-    rules.require(len(kernel) <= rank, f"kernel {kernel} has more axes than the operand, which has {rank}")
+    if not isinstance(kernel, tuple) or not kernel:
+        raise TypeRuleError(f"kernel must be a tuple of sizes, got {kernel!r}")
+    if len(kernel) > rank:
+        raise TypeRuleError(f"kernel {kernel} has more axes than the operand, which has {rank}")
     count = len(kernel)
     return (
         rules.whole_numbers("kernel", kernel, count, 1),
@@ -65,10 +74,8 @@ def index_type(kernel: tuple[int, ...]) -> DType:
 
 def _require_index(index: TensorType, attributes: Attributes) -> None:
     expected = index_type(attributes["kernel"])
-    rules.require(
-        index.dtype is expected,
-        f"the index must be {expected} for kernel {attributes['kernel']}, got {index}",
-    )
+    if index.dtype is not expected:
+        raise TypeRuleError(f"the index must be {expected} for kernel {attributes['kernel']}, got {index}")
 
 
 def _max_pool_rule(types: Types, attributes: Attributes) -> Types:
