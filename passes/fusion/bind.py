@@ -19,6 +19,7 @@ from graphc.ir.kernel import (
 )
 from graphc.ir.program import Buffer, Program, Role, Step
 from graphc.passes.fusion import cost
+from graphc.passes.fusion.anchors import fit_axes, with_batch
 from graphc.passes.fusion.canonical import structure
 from graphc.passes.fusion.inplace import reads_only_where_it_writes
 from graphc.passes.fusion.lower import Lowered
@@ -230,8 +231,6 @@ class _Binder:
         if anchor is None and self.options.enabled:
             nests, shapes = simplify(nests, shapes)
         elif anchor is not None:
-            from graphc.passes.fusion.anchors import fit_axes
-
             nest, shapes = fit_axes(nests[0], shapes, anchor)
             nests = (nest,)
         return self.finish(group, nests, shapes, whole)
@@ -284,7 +283,10 @@ class _Binder:
         for name in dict.fromkeys(whole):
             place = self.storage.place_of(name)
             operands[name] = scope.unique(place if place in self.graph.input_by_name else name)
-            parameters.append(Parameter(operands[name], values[name].type, Access.IN))
+            type = values[name].type
+            if group.spaces[0].anchor is not None:
+                type = type.with_shape(with_batch(type.shape, group.spaces[0].anchor, nests[0]))
+            parameters.append(Parameter(operands[name], type, Access.IN))
             arguments.append(self.buffer_index[place])
         names: dict[str, str] = {}
         order = [s.buffer for nest in nests for s in nest.body if isinstance(s, (Load, Random))]
@@ -297,7 +299,7 @@ class _Binder:
             arguments.append(self.buffer_index[place])
         named = tuple(_named(nest, names, scope) for nest in nests)
         members = self.members(group)
-        anchor = self.anchor(group, operands)
+        anchor = self.anchor(group, operands, nests)
         origins = merge_origins(*(node.origins for node in members))
         fallback = next(iter(group.nests[0].targets), "copy")
         name = group_name(members, fallback) if members else identifier_of_copy(fallback)
@@ -323,7 +325,9 @@ class _Binder:
                     found[producer.outputs[0].name] = producer
         return sorted(found.values(), key=lambda node: self.positions[node.outputs[0].name])
 
-    def anchor(self, group: Group, operands: dict[str, str]) -> AnchorOperation | None:
+    def anchor(
+        self, group: Group, operands: dict[str, str], nests: tuple[Nest, ...]
+    ) -> AnchorOperation | None:
         node = group.spaces[0].anchor
         if node is None:
             return None
@@ -331,7 +335,7 @@ class _Binder:
             node.primitive,
             tuple(operands[value.name] for value in node.inputs),
             node.attributes,
-            node.output.type,
+            node.output.type.with_shape(with_batch(node.output.type.shape, node, nests[0])),
             node.output.type.dtype.compute,
             node.origins,
         )

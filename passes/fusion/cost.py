@@ -121,3 +121,27 @@ def _repeated(node: Node, declared: Primitive) -> tuple[int, ...]:
     (access,) = declared.view(node, index)
     used = {name for position in access.index for name in position.variables}
     return tuple(d for d, dim in enumerate(shape) if str(d) not in used and dim != 1)
+
+
+_MOST_LEAVES = 2
+
+
+def cheap_leaves(graph: Graph, kept: frozenset[str]) -> dict[str, frozenset[str]]:
+    """For values that cheap operations make from a few values in memory, these values; broadcast ones do not count.
+
+    `kept` are values that will be in memory besides the graph's inputs.
+    """
+    found = {item.name: frozenset((item.name,)) for item in graph.inputs}
+    for node in graph.nodes:
+        kind = primitive(node.primitive).kind
+        for value in node.outputs:
+            if value.name in kept:
+                found[value.name] = frozenset((value.name,))
+        if kind is Kind.CONSTANT or (kind is Kind.VIEW and not same_size(node.inputs[0], node.outputs[0])):
+            found[node.outputs[0].name] = frozenset()
+        elif kind in (Kind.ELEMENTWISE, Kind.IDENTITY) and is_cheap(node):
+            parts = [found.get(value.name) for value in node.inputs]
+            leaves = frozenset().union(*(part for part in parts if part is not None))
+            if None not in parts and len(leaves) <= _MOST_LEAVES:
+                found.setdefault(node.outputs[0].name, leaves)
+    return found

@@ -105,6 +105,7 @@ class _Partitioner:
         self.epilogues = cost.epilogue_values(graph)
         self.reduced = cost.reduced_values(graph)
         self.rows = self.short_rows()
+        self.leaves = cost.cheap_leaves(graph, self.epilogues)
         self.position = {node.outputs[0].name: k for k, node in enumerate(graph.nodes)}
 
     def run(self) -> Partition:
@@ -331,13 +332,13 @@ class _Partitioner:
         if node.outputs[0].name in space.members:
             self.store_also(space, stored)
             return
-        self.check(space, node, value)
+        self.check(space, node, value, bool(stored))
         self.bind(space, node, value)
         if stored and any(not space.level(v) for v in stored):
             raise Refused(_NOT_ONCE)
         requests = self.operand_requests(space, node)
         space.members[node.outputs[0].name] = node
-        if value.name in self.rows:
+        if value.name in self.rows and space.runs_along(self.row(space, value)):
             space.rows[value.name] = self.row(space, value)
         for v in stored:
             self.store(space, v)
@@ -360,7 +361,7 @@ class _Partitioner:
         for reader in (*self.readers_of(value), *self.whole_readers_of(value)):
             self.reach.connect(space.number, reader.number)
 
-    def check(self, space: Space, node: Node, value: Value) -> None:
+    def check(self, space: Space, node: Node, value: Value, stored: bool) -> None:
         """Limits that do not depend on how the node is laid out."""
         kind = primitive(node.primitive).kind
         if len(space.members) >= self.options.max_nodes:
@@ -382,7 +383,7 @@ class _Partitioner:
             if kind is Kind.WINDOW and windows.reduces(node) and not space.level(value):
                 raise Refused("its windows would be computed again for every element it is broadcast to")
             return
-        if value.name in self.rows and not space.runs_along(self.row(space, value)):
+        if value.name in self.rows and not self.along_rows(space, value, stored):
             raise Refused("it belongs to the rows of a reduction along other axes")
         if not cost.is_cheap(node) and self.repeats(space, value):
             raise Refused("it would be computed again for every element it is broadcast to")
@@ -425,6 +426,10 @@ class _Partitioner:
         if names is None:
             return False
         return not self.row_fits(space, names)
+
+    def along_rows(self, space: Space, value: Value, stored: bool) -> bool:
+        """True when a space runs along the rows a value belongs to, or makes it from what lies in memory anyway."""
+        return space.runs_along(self.row(space, value)) or (not stored and value.name in self.leaves)
 
     def row(self, space: Space, value: Value) -> tuple[Affine, ...]:
         """The index of a value along the rows it belongs to."""
@@ -510,7 +515,7 @@ class _Partitioner:
         for k, first in enumerate(spaces):
             for second in spaces[k + 1 :]:
                 a, b = self.reach.find(first.number), self.reach.find(second.number)
-                if a != b:
+                if a != b and self.spaces[a].level(value) and self.spaces[b].level(value):
                     self.try_merge(self.spaces[a], self.spaces[b], value)
 
     def try_merge(self, a: Space, b: Space, value: Value) -> None:
