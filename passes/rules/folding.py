@@ -14,6 +14,7 @@ import torch
 from graphc.ir.graph import Node, Value
 from graphc.passes.rewrite import Rewriter, Rule, of_kind, on
 from graphc.passes.rules.pattern import algebraic
+from graphc.passes.rules.reductions import times
 from graphc.primitives.builder import Scalar
 from graphc.primitives.declare import Kind, primitive
 from graphc.types import DType, product
@@ -80,8 +81,7 @@ def _reduced(rewriter: Rewriter, node: Node) -> Value | None:
         case "argmax" | "argmin":
             return rewriter.full_like(0, node.output)
         case "reduce_sum":
-            times = rewriter.dim(count, node.output.type.dtype)
-            return rewriter.mul(rewriter.full_like(number, node.output), times)
+            return times(rewriter, rewriter.full_like(number, node.output), count)
         case "reduce_prod" if node.output.type.dtype.is_float and isinstance(count, int):
             power = rewriter.full(count, node.output.type)
             return rewriter.pow(rewriter.full_like(number, node.output), power)

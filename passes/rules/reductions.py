@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.ir.graph import Node, Value
 from graphc.passes.rewrite import Rewriter, Rule, on
-from graphc.types import product, same_dim
+from graphc.types import Dim, DType, product, same_dim
 
 _REDUCTIONS = ("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_any")
 _IDEMPOTENT = ("reduce_max", "reduce_min", "reduce_any")
@@ -64,8 +64,18 @@ def _reduce_broadcast(rewriter: Rewriter, node: Node) -> Value | None:
     )
     if node.primitive in _IDEMPOTENT:
         return reduced
-    count = rewriter.dim(product(shape[axis] for axis in repeated), reduced.type.dtype)
-    return rewriter.mul(reduced, count)
+    return times(rewriter, reduced, product(shape[axis] for axis in repeated))
+
+
+def times(rewriter: Rewriter, value: Value, count: Dim) -> Value:
+    """`count` times a value; a count beyond an integer type's range wraps, as the sum does."""
+    dtype = value.type.dtype
+    if isinstance(count, int) and dtype.is_integer:
+        modulus = 2 ** (8 * dtype.itemsize)
+        count %= modulus
+        if dtype is not DType.U8 and count >= modulus // 2:
+            count -= modulus
+    return rewriter.mul(value, rewriter.dim(count, dtype))
 
 
 def _reduce_rearranged(rewriter: Rewriter, node: Node) -> Value | None:

@@ -170,6 +170,7 @@ CASES: dict[str, list[Case]] = {
         lambda b, given: b.sum(b.broadcast(given("f32[3]"), (4, 3, 5), (1,)), (0, 1)),
         lambda b, given: b.sum(b.broadcast(b.sum(given("f32[N]")), (N, 3), ()), (0, 1)),
         lambda b, given: b.sum(b.broadcast(given("f32[1,3]"), (4, 3), (0, 1)), (0,)),
+        lambda b, given: b.sum(b.broadcast(given("i8[3]"), (200, 3), (1,)), (0,)),
     ],
     "max(broadcast(x)) -> max(x)": [
         lambda b, given: b.reduce("reduce_max", b.broadcast(given("f32[3]"), (4, 3, 5), (1,)), (0, 1)),
