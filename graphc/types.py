@@ -185,7 +185,7 @@ def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:
 
 
 @functools.lru_cache(4096)
-def _evaluate(dim: Dim, sizes: tuple[tuple[str, int], ...]) -> int:
+def _evaluate(dim: sympy.Expr, sizes: tuple[tuple[str, int], ...]) -> int:
     return int(dim.subs({symbol(name): size for name, size in sizes}))
 
 

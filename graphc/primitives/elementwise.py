@@ -95,8 +95,8 @@ def _binary(
 ) -> None:
     def rule(builder: Builder, node: Node, heads: Gradients) -> Gradients:
         assert gradient is not None
-        (g,) = heads
-        return (None, None) if g is None else gradient(builder, g, *node.inputs, node.outputs[0])
+        (g,), (x, y) = heads, node.inputs
+        return (None, None) if g is None else gradient(builder, g, x, y, node.outputs[0])
 
     declare(
         Primitive(
