@@ -290,7 +290,7 @@ template <class T> struct gc_matrix {
 
 // Packs B[k .. k + depth, n .. n + columns), or points into it.
 template <class T, class Right>
-gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_t k, int64_t depth, int64_t n, int64_t columns,
+GC_NOINLINE gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_t k, int64_t depth, int64_t n, int64_t columns,
                             T* out) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
   if constexpr (Right::gathers) return right.panels(k, n, columns);
