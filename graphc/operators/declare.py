@@ -91,6 +91,10 @@ class Operator:
             return ()
         return self.input_names(Parameters({item.name: item.default for item in self.parameters}))
 
+    @property
+    def takes_inputs(self) -> bool:
+        return bool(self.counted or self.arguments)
+
     def output_names(self, parameters: Parameters) -> tuple[str, ...]:
         return self.outputs(parameters) if callable(self.outputs) else self.outputs
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ def format_value(value: Any, given: Any = None) -> str:
     """The text form in model files: True, 0.9, (3, 3), None, float32; a number as it was `given`, 2 for 2."""
     if isinstance(value, (float, tuple)) and isinstance(given, (int, float)):
         return str(given)
-    if isinstance(value, float) and isinstance(given, str):
+    if isinstance(given, str) and (isinstance(value, float) or re.fullmatch(r"\s*-?\d+\s*", given)):
         return given.strip()
     if isinstance(value, DType):
         return str(value.torch).removeprefix("torch.")

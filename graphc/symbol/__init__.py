@@ -5,13 +5,15 @@ Every operator is a function here: `mx.sym.FullyConnected(data, num_hidden=10, n
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from graphc.diagnostics import GraphcError
+from graphc.diagnostics import GraphcError, user_location
 from graphc.operators import operator_names
 from graphc.symbol import attribute, name
 from graphc.symbol.attribute import AttrScope
 from graphc.symbol.compose import variable as Variable  # noqa: N812 - MXNet's name
+from graphc.symbol.errors import UnknownOperatorError
 from graphc.symbol.functions import operator_function
 from graphc.symbol.serialize import load, load_json
 from graphc.symbol.shortcuts import arange, full, hypot, maximum, minimum, ones, pow, power, zeros
@@ -47,7 +49,7 @@ def __getattr__(name: str) -> Any:
     try:
         function = operator_function(name)
     except GraphcError as error:
-        raise AttributeError(f"module 'graphc.symbol' has no attribute {name!r}: {error}") from None
+        raise UnknownOperatorError(replace(error.diagnostic, location=user_location())) from None
     globals()[name] = function
     return function
 

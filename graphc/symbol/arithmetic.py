@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from graphc.diagnostics import Diagnostic, user_location
+from graphc.symbol.errors import OperandError
+
 if TYPE_CHECKING:
     from graphc.symbol.symbol import Symbol
 
@@ -15,6 +18,9 @@ class Arithmetic:
 
     __slots__ = ()
 
+    # numpy would otherwise apply an operator to each of its elements.
+    __array_ufunc__ = None
+
     def _binary(self, tensors: str, scalar: str, other: Any) -> Symbol:
         from graphc.symbol.compose import apply
         from graphc.symbol.symbol import Symbol
@@ -23,9 +29,11 @@ class Arithmetic:
             return apply(tensors, (self, other), {})
         if isinstance(other, (int, float)):
             return apply(scalar, (self,), {"scalar": other + 0})
-        if hasattr(other, "__float__"):
+        if hasattr(other, "__float__") and not getattr(other, "shape", ()):
             return apply(scalar, (self,), {"scalar": float(other)})
-        return NotImplemented  # type: ignore[no-any-return]
+        message = f"a symbol stands beside {type(other).__name__}, which is neither a symbol nor a number"
+        help = "make a Variable, and give its content when the graph runs"
+        raise OperandError(Diagnostic("G109", message, tensors, location=user_location(), help=help))
 
     def __add__(self, other: Symbol | Number) -> Symbol:
         return self._binary("_Plus", "_PlusScalar", other)

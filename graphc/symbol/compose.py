@@ -76,7 +76,8 @@ def _sort_out(
     symbols = [value for value in inputs if isinstance(value, Symbol)]
     rest = [value for value in inputs if not isinstance(value, Symbol)]
     free = [item.name for item in declared.parameters if item.name not in plain and not item.ignored]
-    if any(isinstance(value, Symbol) for value in inputs[len(symbols) :]) or len(rest) > len(free):
+    late = any(isinstance(value, Symbol) for value in inputs[len(symbols) :])
+    if late or len(rest) > len(free) or (rest and not symbols and not keywords and declared.takes_inputs):
         message = f"an input is {type(rest[0]).__name__} {rest[0]!r}, and inputs are symbols"
         raise broken("G109", message, "wrap it in a Variable")
     plain = {**plain, **dict(zip(free, rest, strict=False))}

@@ -17,11 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from graphc.diagnostics import closest, fail, user_location
+from graphc.diagnostics import GraphcError, closest, fail, user_location
 from graphc.symbol import name as names
 from graphc.symbol.arithmetic import Arithmetic
 from graphc.symbol.attribute import HIDDEN_KEYS, stored_key
 from graphc.symbol.compose import apply_function
+from graphc.symbol.errors import UnknownOutputError
 from graphc.symbol.node import Entry, SymbolNode, rewrite, topological, variables
 
 # Operators that are methods too, by the method's name.
@@ -105,10 +106,8 @@ class Symbol(Arithmetic):
         except TypeError:
             raise self._error("G108", f"an output is chosen by position or name, not by {index!r}") from None
         except IndexError:
-            # IndexError is what ends Python's own loops over a sequence.
-            raise IndexError(
-                str(self._error("G108", f"there is no output {index}", self._outputs_help()))
-            ) from None
+            error = self._error("G108", f"there is no output {index}", self._outputs_help())
+            raise UnknownOutputError(error.diagnostic) from None
 
     def _find(self, name: str) -> Entry:
         found = [entry for entry in self.entries if entry.name == name]
@@ -125,7 +124,7 @@ class Symbol(Arithmetic):
             f" and {len(outputs) - 8} more" if len(outputs) > 8 else ""
         )
 
-    def _error(self, code: str, message: str, help: str = "") -> Exception:
+    def _error(self, code: str, message: str, help: str = "") -> GraphcError:
         node = self.entries[0].node
         kind = node.kind if self.name else "Group"
         return fail(code, message, operator=kind, name=self.name or "", location=user_location(), help=help)
@@ -163,12 +162,16 @@ class Symbol(Arithmetic):
             raise self._error("G106", "inputs are given by position and by name", "use one way or the other")
         known = self.list_inputs()
         if len(args) > len(known):
-            raise self._error("G106", f"{len(args)} inputs are given, it has {len(known)}", ", ".join(known))
+            raise self._error(
+                "G106", f"{len(args)} inputs are given, it has {len(known)}", f"it has {', '.join(known)}"
+            )
         given = dict(zip(known, args, strict=False)) or kwargs
         for key in given:
             if key not in known:
                 raise self._error(
-                    "G106", f"there is no argument {key!r}", closest(key, known) or ", ".join(known)
+                    "G106",
+                    f"there is no argument {key!r}",
+                    closest(key, known) or f"it has {', '.join(known)}",
                 )
         entries = rewrite(
             self.entries, lambda node: given[node.name].entries[0] if node.name in given else None
