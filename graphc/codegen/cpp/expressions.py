@@ -20,6 +20,9 @@ TYPES: Mapping[DType, str] = {
     DType.U8: "uint8_t", DType.I16: "int16_t", DType.I32: "int32_t", DType.I64: "int64_t", DType.BOOL: "bool",
 }  # fmt: skip
 
+# In arrays of lanes a bool takes four bytes: loops that mix one-byte and four-byte arrays do not vectorise.
+LANE_TYPES: Mapping[DType, str] = {**TYPES, DType.BOOL: "int32_t"}
+
 _LARGEST_F32 = 3.4028235677973366e38  # where rounding to f32 turns to infinity
 
 
@@ -106,6 +109,9 @@ def cast_text(source: DType, target: DType, argument: str) -> str:
         return cast_text(DType.F32, target, f"gc_to_f32({argument})")
     if target is DType.BOOL:
         return f"({argument} != 0)"
+    if source is DType.BOOL and target.is_float:
+        # Written as a choice, which compilers vectorise; the conversion of a bool they do not.
+        return cast_text(DType.F32, target, f"({argument} ? 1.0f : 0.0f)")
     if target in (DType.F16, DType.BF16):
         return f"gc_to_{target.value}({cast_text(source, DType.F32, argument)})"
     return f"({TYPES[target]})({argument})"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from graphc.codegen.cpp.expressions import (
+    LANE_TYPES,
     TYPES,
     Names,
     affine_text,
@@ -24,7 +25,7 @@ from graphc.codegen.cpp.expressions import (
     operation_text,
 )
 from graphc.codegen.cpp.nests import Analysis, analyse, guard_axes
-from graphc.codegen.cpp.schedule import PARALLEL_COST, Mode, Schedule, extent_of, item_axes
+from graphc.codegen.cpp.schedule import PARALLEL_COST, STREAM_TILE, Mode, Schedule, extent_of, item_axes, row_lanes
 from graphc.ir.graph import Origins
 from graphc.ir.kernel import (
     Affine,
@@ -367,7 +368,7 @@ class NestPrinter:
         points = product(axis.extent for axis in self.nest.reductions)
         if self.schedule.mode is Mode.COLUMNS:
             points = product((points, self.schedule.block))
-        nbytes = product((points, sum(s.dtype.itemsize for s in kept)))
+        nbytes = product((points, sum(map(lane_bytes, kept))))
         on_stack = isinstance(nbytes, int) and nbytes <= STACK_SCRATCH
         if not on_stack:
             arena = self.names.new("scratch")
@@ -375,12 +376,12 @@ class NestPrinter:
         for statement in kept:
             array = self.names.new(f"{statement.name}_kept")
             self.scratch[statement.name] = array
-            c = TYPES[statement.dtype]
+            c = LANE_TYPES[statement.dtype]
             if on_stack:
                 self.out.line(f"alignas(64) {c} {array}[{dim_text(points)}];")
             else:
                 self.out.line(f"{c}* const {array} = ({c}*){arena};")
-                self.out.line(f"{arena} += gc_round_up({dim_factor(points)} * {statement.dtype.itemsize}, 64);")
+                self.out.line(f"{arena} += gc_round_up({dim_factor(points)} * {lane_bytes(statement)}, 64);")
 
     def _kept_index(self, lane: str) -> str:
         """Where the current point of the reduction axes lies in a scratch array."""
@@ -447,7 +448,7 @@ class NestPrinter:
         arrays = {}
         for statement in kept:
             arrays[statement.name] = self.names.new(f"{statement.name}_lanes")
-            c = TYPES[statement.dtype]
+            c = LANE_TYPES[statement.dtype]
             self.out.line(f"alignas(64) {c} {arrays[statement.name]}[{self.schedule.block}];")
         roots = [name for store in stores for name in self.analysis.reads(store)] + list(arrays)
         with self._lane_loop(lanes, roots, stores):
@@ -503,8 +504,6 @@ class NestPrinter:
         return tiles
 
     def _tile_size(self) -> int:
-        from graphc.codegen.cpp.schedule import STREAM_TILE
-
         return STREAM_TILE if self.schedule.mode is Mode.ROWS else self.schedule.block
 
     def store(self, store: Store) -> None:
@@ -523,16 +522,17 @@ class NestPrinter:
         kept = [name for name in self.scratch if self.analysis.phase[name] == number]
         return reduces, stores, kept
 
-    def _declare_accumulators(self, reduces: Sequence[Reduce]) -> None:
+    def _declare_accumulators(self, reduces: Sequence[Reduce], block: int) -> None:
         """Arrays of accumulators, one element a lane, set to the identity."""
         for reduce in reduces:
             dtype = self._argument_dtype(reduce)
             arrays = [self.names.new(f"{reduce.name}_lanes")]
-            self.out.line(f"alignas(64) {TYPES[dtype]} {arrays[0]}[{self.schedule.block}];")
-            self.out.line(f"gc_fill({arrays[0]}, {fold(reduce.operation, dtype).identity});")
+            c = LANE_TYPES[dtype]
+            self.out.line(f"alignas(64) {c} {arrays[0]}[{block}];")
+            self.out.line(f"gc_fill({arrays[0]}, ({c}){fold(reduce.operation, dtype).identity});")
             if reduce.operation in _ARGS:
                 arrays.append(self.names.new(f"{reduce.name}_at"))
-                self.out.line(f"alignas(64) {self._position_type()} {arrays[1]}[{self.schedule.block}];")
+                self.out.line(f"alignas(64) {self._position_type()} {arrays[1]}[{block}];")
                 self.out.line(f"gc_fill({arrays[1]}, ({self._position_type()})0);")
             self.accumulators[reduce.name] = tuple(arrays)
 
@@ -601,7 +601,7 @@ class NestPrinter:
     def _column_pass(self, number: int, lanes: Lanes) -> None:
         """One pass in which every lane is an output of its own."""
         reduces, stores, kept = self._pass_work(number)
-        self._declare_accumulators(reduces)
+        self._declare_accumulators(reduces, self.schedule.block)
         roots = self._roots(reduces, stores, kept)
         with self._row_loops():
             self._load_kept(number, lanes.variable)
@@ -628,12 +628,13 @@ class NestPrinter:
     def _row_pass(self, number: int) -> None:
         """One pass along rows: lanes of accumulators that are folded at the end."""
         reduces, stores, kept = self._pass_work(number)
-        self._declare_accumulators(reduces)
         roots = self._roots(reduces, stores, kept)
+        block = row_lanes([self.analysis.definitions[name] for name in self.needed(roots)], self.schedule.block)
+        self._declare_accumulators(reduces, block)
         with self._row_loops():
             self._row_scalars(roots)
             if reduces:
-                self._row_reduction(number, roots, reduces, stores, kept)
+                self._row_reduction(number, block, roots, reduces, stores, kept)
             else:
                 self._row_map(number, roots, stores, kept)
         for reduce in reduces:
@@ -647,14 +648,13 @@ class NestPrinter:
             call = f"gc_fold_{reduce.operation.value}({arrays[0]}, {arrays[1]})"
         else:
             join = fold(reduce.operation, reduce.dtype).join.format("a", "b")
-            call = f"gc_fold({arrays[0]}, []({c} a, {c} b) {{ return ({c})({join}); }})"
+            lane = LANE_TYPES[reduce.dtype]
+            call = f"gc_fold({arrays[0]}, []({lane} a, {lane} b) {{ return ({lane})({join}); }})"
         self.out.line(f"const {c} {name} = {call};")
         self.env[reduce.name] = name
 
     def _row_map(self, number: int, roots: list[str], stores: Sequence[Store], kept: Sequence[str]) -> None:
         """A pass without reductions: stores, or values for a later pass."""
-        from graphc.codegen.cpp.schedule import STREAM_TILE
-
         vector = self.schedule.vector
         assert vector is not None
         extent = extent_of(self.nest, vector)
@@ -681,7 +681,13 @@ class NestPrinter:
                 self._save_kept(kept, lanes.variable)
 
     def _row_reduction(
-        self, number: int, roots: list[str], reduces: Sequence[Reduce], stores: Sequence[Store], kept: Sequence[str]
+        self,
+        number: int,
+        block: int,
+        roots: list[str],
+        reduces: Sequence[Reduce],
+        stores: Sequence[Store],
+        kept: Sequence[str],
     ) -> None:
         """One step function over the row, run in blocks of lanes."""
         vector = self.schedule.vector
@@ -690,7 +696,7 @@ class NestPrinter:
         wanted = self.needed(roots)
         self.hoist_guards([*(self.analysis.definitions[name] for name in sorted(wanted)), *stores])
         variable, lane = self.names.new(vector), self.names.new("lane")
-        head = f"gc_for_lanes<{self.schedule.block}>({extent}, [&](int64_t {variable}, int64_t {lane}) GC_LAMBDA_INLINE"
+        head = f"gc_for_lanes<{block}>({extent}, [&](int64_t {variable}, int64_t {lane}) GC_LAMBDA_INLINE"
         with self.scope(), self.block(head, end="});"):
             self.env[vector] = variable
             self._load_kept(number, lane)
@@ -711,6 +717,11 @@ def unravel(position: str, axes: Sequence[Axis]) -> dict[str, str]:
         texts[axis.name] = text if place == 0 else f"{text} % {dim_factor(axis.extent)}"
         stride = product((stride, axis.extent))
     return dict(reversed(texts.items()))
+
+
+def lane_bytes(statement: Definition) -> int:
+    """Bytes of one element in an array of lanes."""
+    return 4 if statement.dtype is DType.BOOL else statement.dtype.itemsize
 
 
 def _guard_key(guard: Guard) -> str:

@@ -36,7 +36,7 @@ from graphc.types import Dim, product
 
 # Vector additions that one thread does in the time that a parallel region takes (about 0.5 us idle, several when
 # other programs compete), times ten: below that a region does not pay.
-PARALLEL_COST = 60_000
+PARALLEL_COST = 150_000
 UNKNOWN_EXTENT = 64  # stands for a symbolic dimension in cost comparisons
 STREAM_TILE = 1024  # elements of the local tile that a non-temporal store is fed from
 KEEP_COST = 4  # additions; a dearer value is kept between passes rather than computed again
@@ -54,7 +54,7 @@ class Mode(enum.Enum):
 class Schedule:
     """How one nest runs.
 
-    `block`: accumulators side by side (rows), or elements of the vector axis handled at once (columns, blocked maps);
+    `block`: elements of a vector (rows), or elements of the vector axis handled at once (columns, blocked maps);
     0 for an unblocked map. `kept[p]`: inner values that pass p leaves in scratch for later ones. `streams`: buffers
     stored past the cache. `parallel`: None for one thread, else the least work (in `work` units) that pays.
     """
@@ -249,15 +249,19 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
 def _block(nest: Nest, analysis: Analysis, vector: str | None, mode: Mode, target: CpuTarget) -> int:
     lanes = target.lanes(4)
     if mode is Mode.ROWS:
-        inner = (s for s in nest.body if isinstance(s, Compute) and analysis.inner[s.name])
-        dearest = max(map(statement_cost, inner), default=0.0)
-        return lanes * (1 if dearest > 8 else 4)
+        return lanes
     if mode is Mode.COLUMNS:
         extent = next(axis.extent for axis in nest.axes if axis.name == vector)
         accumulators = sum(isinstance(statement, Reduce) for statement in nest.body) or 1
         limit = max(lanes * 4, min(1024, target.l1 // (8 * 4 * accumulators) // lanes * lanes))
         return min(extent, limit) if isinstance(extent, int) else limit
     return 0
+
+
+def row_lanes(statements: Iterable[Statement], vector: int) -> int:
+    """Accumulators side by side in one pass over a row: several vectors where the work between them is short."""
+    dearest = max((statement_cost(s) for s in statements if isinstance(s, Compute)), default=0.0)
+    return vector * (2 if dearest > 8 else 4)
 
 
 def extent_of(nest: Nest, name: str) -> Dim:
