@@ -32,7 +32,7 @@ class GpuProgram:
         self.path = write_module(program.name, program.source)
         self.module: ModuleType = import_module(self.path)
         if interpreted():
-            from graphc.runtime.gpu.interpreter import prepare
+            from graphc.runtime.gpu.interpreter_fixes import prepare
 
             prepare()
         self._launch: Callable[..., None] = self.module.run

@@ -1,0 +1,66 @@
+"""What Triton's interpreter lacks for generated kernels, in the versions that graphc runs on (3.6 to 3.9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def prepare() -> None:
+    """Mend the interpreter of this process, once."""
+    from triton.runtime import interpreter
+
+    if interpreter.ReduceOps.generic_reduce is _reduce_slices:
+        return
+    interpreter.ReduceOps.generic_reduce = _reduce_slices
+    product = interpreter.InterpreterBuilder.create_dot
+    splat = interpreter.InterpreterBuilder.create_splat
+
+    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        return product(self, _widened(a), _widened(b), *rest)
+
+    def create_splat(self: Any, type: Any, scalar: Any) -> Any:
+        return splat(self, type, _as_truth(scalar))
+
+    interpreter.InterpreterBuilder.create_dot = create_dot
+    interpreter.InterpreterBuilder.create_splat = create_splat
+    set_attribute = interpreter._LangPatchScope.set_attr
+
+    def set_attr(self: Any, owner: Any, name: str, value: Any) -> None:
+        set_attribute(self, owner, name, _as_number if name == "__index__" else value)
+
+    interpreter._LangPatchScope.set_attr = set_attr
+
+
+def _reduce_slices(self: Any, operands: tuple[Any, ...]) -> list[Any]:
+    """Reduce with the function applied to whole slices; Triton's own loop calls it for each pair of numbers."""
+    values = [(operand.handle.data, operand.dtype) for operand in operands]
+    total = [self.to_tensor(data.take(0, self.axis), dtype) for data, dtype in values]
+    for position in range(1, values[0][0].shape[self.axis]):
+        item = [self.to_tensor(data.take(position, self.axis), dtype) for data, dtype in values]
+        result = self.combine_fn.fn(*total, *item)
+        total = list(result) if isinstance(result, tuple) else [result]
+    return total
+
+
+def _widened(operand: Any) -> Any:
+    """A bfloat16 operand of a product as f32: the interpreter holds its bits as integers, and would multiply those."""
+    import numpy
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    if operand.dtype != tl.bfloat16:
+        return operand
+    return TensorHandle((operand.data.astype(numpy.uint32) << 16).view(numpy.float32), tl.float32)
+
+
+def _as_truth(scalar: Any) -> Any:
+    """The result of a comparison with the type of a truth value: the interpreter leaves it that of the operands."""
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    return TensorHandle(scalar.data, tl.int1) if scalar.data.dtype == bool else scalar
+
+
+def _as_number(scalar: Any) -> int:
+    """A scalar as the bound of a loop: numpy 2.4 turns no array of one dimension into a number, as Triton 3.6 asks."""
+    return int(scalar.handle.data.reshape(-1)[0])
