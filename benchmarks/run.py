@@ -42,7 +42,7 @@ talk = Console(stderr=True)
 @click.option("--quick", is_flag=True, help="Few rounds, one start, the environment as it comes.")
 @click.option("--results", type=click.Path(path_type=Path), default=HERE / "results", show_default=True)
 def main(suites: tuple[str, ...], only: tuple[str, ...], peers: str, quick: bool, results: Path) -> None:
-    """Measure and write results; exit code 3 when a result is further from float64 than 1e-4."""
+    """Measure and write results; exit code 3 when a row fails or is further from float64 than 1e-4."""
     machine = describe_machine()
     everything: list[Record] = []
     with tempfile.TemporaryDirectory(prefix="graphc-bench-") as scratch:
@@ -57,9 +57,12 @@ def main(suites: tuple[str, ...], only: tuple[str, ...], peers: str, quick: bool
             everything += records
     show(everything)
     wrong = [record for record in everything if not record.get("right", True)]
+    failures = machine.get("failures", {})
+    for row, error in failures.items():
+        talk.print(f"{row} failed: {error}", markup=False)
     for record in wrong:
         talk.print(f"{record['row']}: {record['peer']} is wrong: error {record['error']:.1e} against float64")
-    sys.exit(3 if wrong else 0)
+    sys.exit(3 if wrong or failures else 0)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -89,6 +92,7 @@ def kernel_suite(
             "worker.py", arguments, {**environment, "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor")}
         )
         records += [{**record, "setting": setting} for record in result["records"]]
+        machine.setdefault("failures", {}).update(result["failures"])
         for limit in ("bandwidth", "flops"):
             machine[limit] = max(machine.get(limit, 0.0), result[limit])
     return with_ratios(records)

@@ -65,15 +65,20 @@ def selected(suite: str, only: Sequence[str]) -> list[Row]:
 @click.option("--peers", default="graphc,eager,compile")
 @click.option("--rounds", default=15)
 def main(suite: str, only: tuple[str, ...], peers: str, rounds: int) -> None:
-    """Print {"records", "bandwidth", "flops", "threads"} for the selected rows."""
+    """Print {"records", "failures", "bandwidth", "flops", "threads"} for the selected rows."""
     limits = Limits()
     records: list[dict[str, Any]] = []
+    failures: dict[str, str] = {}
     for row in selected(suite, only):
-        records += measure(row, peers.split(","), limits, rounds)
+        try:
+            records += measure(row, peers.split(","), limits, rounds)
+        except Exception as error:
+            # One row that fails must not take the others' hours with it; it is reported at the end.
+            failures[row.name] = f"{type(error).__name__}: {error}"
         torch._dynamo.reset()
         gc.collect()
     machine = {"bandwidth": limits.bandwidth, "flops": limits.flops, "threads": limits.threads}
-    print(json.dumps({"records": records, **machine}))
+    print(json.dumps({"records": records, "failures": failures, **machine}))
 
 
 if __name__ == "__main__":
