@@ -56,7 +56,7 @@ def generate_function(kernel: Kernel, name: str, target: CpuTarget, equals: tupl
     if kernel.anchor is not None:
         headers += print_anchor(out, kernel, buffers, names, target)
     else:
-        _print_nests(out, kernel, buffers, names, target)
+        headers += _print_nests(out, kernel, buffers, names, target)
     text = render(
         "cpp/kernel.cpp.j2",
         comment=kernel_comment(kernel, equals),
@@ -77,9 +77,13 @@ def kernel_comment(kernel: Kernel, equals: tuple[Kernel, ...]) -> list[str]:
     return [*(str(origin) for origin in kernel.origins), *also, *text.splitlines()]
 
 
-def _print_nests(out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget) -> None:
+def _print_nests(
+    out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget
+) -> tuple[str, ...]:
+    """Print all nests; returns the headers that they need."""
     nests = [lower(nest, kernel) for nest in kernel.nests]
     schedules = [decide(nest, kernel, target) for nest in nests]
+    headers = ("gemm.h",) if any(schedule.turned for schedule in schedules) else ()
     total = dimension(sum((schedule.work for schedule in schedules), start=0))
     pays = not isinstance(total, int) or total >= PARALLEL_COST
     streams = any(schedule.streams for schedule in schedules)
@@ -91,9 +95,10 @@ def _print_nests(out: Writer, kernel: Kernel, buffers: dict[str, str], names: Na
                 NestPrinter(out, nest, schedule, buffers, names, in_region=True).print()
             if streams:
                 out.line("gc_stream_fence();")
-        return
+        return headers
     for nest, schedule in zip(nests, schedules, strict=True):
         _print_alone(out, nest, schedule, buffers, names, pays)
+    return headers
 
 
 def _print_alone(

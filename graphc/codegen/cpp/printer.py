@@ -25,7 +25,17 @@ from graphc.codegen.cpp.expressions import (
     operation_text,
 )
 from graphc.codegen.cpp.nests import Analysis, analyse, guard_axes
-from graphc.codegen.cpp.schedule import PARALLEL_COST, STREAM_TILE, Mode, Schedule, extent_of, item_axes, row_lanes
+from graphc.codegen.cpp.schedule import (
+    PARALLEL_COST,
+    STREAM_TILE,
+    TURN_LANES,
+    TURN_ROWS,
+    Mode,
+    Schedule,
+    extent_of,
+    item_axes,
+    row_lanes,
+)
 from graphc.ir.graph import Origins
 from graphc.ir.kernel import (
     Affine,
@@ -247,7 +257,7 @@ class NestPrinter:
             if not items and not blocked:
                 self._print_without_items()
                 return
-            self._pragma(len(items) + blocked)
+            self._pragma(len(items) + blocked + bool(self.schedule.turned))
             self._open_items(items, blocked)
 
     def _is_blocked(self) -> bool:
@@ -255,6 +265,8 @@ class NestPrinter:
         vector, block = self.schedule.vector, self.schedule.block
         if vector is None or self.schedule.mode is Mode.ROWS or not block:
             return False
+        if self.schedule.turned:
+            return True
         extent = extent_of(self.nest, vector)
         return not isinstance(extent, int) or extent > block
 
@@ -317,14 +329,47 @@ class NestPrinter:
         elif blocked:
             vector = self.schedule.vector
             assert vector is not None
-            start = self.names.new(f"{vector}_start")
-            extent = dim_text(extent_of(self.nest, vector))
-            with self.block(
-                f"for (int64_t {start} = 0; {start} < {extent}; {start} += {self.schedule.block})"
-            ):
+            if self.schedule.turn is not None:
+                with self._block_loop(self.schedule.turn, TURN_ROWS) as turn:
+                    with self._block_loop(vector, TURN_LANES) as start:
+                        self._turned_tile(turn, start)
+                return
+            with self._block_loop(vector, self.schedule.block) as start:
                 self._item(start)
         else:
             self._item("")
+
+    @contextmanager
+    def _block_loop(self, axis: str, block: int) -> Iterator[str]:
+        """A loop over blocks of an axis; gives the name of the block's start."""
+        start = self.names.new(f"{axis}_start")
+        extent = dim_text(extent_of(self.nest, axis))
+        with self.block(f"for (int64_t {start} = 0; {start} < {extent}; {start} += {block})"):
+            yield start
+
+    def _turned_tile(self, turn_start: str, start: str) -> None:
+        """One tile of a map whose turned loads are transposed in cache first."""
+        vector, turn = self.schedule.vector, self.schedule.turn
+        assert vector is not None and turn is not None
+        with self.scope():
+            lanes = self._block_lanes(start, extent_of(self.nest, vector), TURN_LANES)
+            rows = self._block_count(turn_start, extent_of(self.nest, turn), TURN_ROWS)
+            row = self.names.new(turn)
+            corner = {**self.env, vector: start, turn: turn_start}
+            for load in self.nest.body:
+                if isinstance(load, Load) and load.name in self.schedule.turned:
+                    tile = self.names.new(f"{load.name}_tile")
+                    c = TYPES[load.dtype]
+                    source = f"{self.buffers[load.buffer]} + {affine_text(load.index[0], corner)}"
+                    stride = dim_text(load.index[0].stride(vector))
+                    self.out.line(f"alignas(64) {c} {tile}[{TURN_ROWS * TURN_LANES}];")
+                    self.out.line(
+                        f"gc_transpose<{c}>({lanes.count}, {rows}, {source}, {stride}, {tile}, {TURN_LANES});"
+                    )
+                    self.env[load.name] = f"{tile}[({row} - {turn_start}) * {TURN_LANES} + {lanes.variable}]"
+            self.env[turn] = row
+            with self.block(f"for (int64_t {row} = {turn_start}; {row} < {turn_start} + {rows}; ++{row})"):
+                self._outer(0, lanes)
 
     def _item(self, start: str) -> None:
         """All passes for one item (and one block of the vector axis, which begins at `start`)."""
@@ -353,12 +398,15 @@ class NestPrinter:
 
     def _block_lanes(self, start: str, extent: Dim, block: int) -> Lanes:
         lane = self.names.new("lane")
+        return Lanes(lane, self._block_count(start, extent, block), f"{start} + {lane}", start)
+
+    def _block_count(self, start: str, extent: Dim, block: int) -> str:
+        """The elements of the block that begins at `start`: all, or what is left."""
         if isinstance(extent, int) and extent % block == 0:
-            count = str(block)
-        else:
-            count = self.names.new("count")
-            self.out.line(f"const int64_t {count} = gc_min_of<int64_t>({block}, {dim_text(extent)} - {start});")
-        return Lanes(lane, count, f"{start} + {lane}", start)
+            return str(block)
+        count = self.names.new("count")
+        self.out.line(f"const int64_t {count} = gc_min_of<int64_t>({block}, {dim_text(extent)} - {start});")
+        return count
 
     def _declare_scratch(self) -> None:
         """Arrays for inner values that outlive their pass."""

@@ -38,6 +38,7 @@ from graphc.types import Dim, product
 # other programs compete), times ten: below that a region does not pay.
 PARALLEL_COST = 150_000
 UNKNOWN_EXTENT = 64  # stands for a symbolic dimension in cost comparisons
+TURN_ROWS, TURN_LANES = 64, 128  # a tile that is transposed in cache: elements of the turned and of the vector axis
 STREAM_TILE = 1024  # elements of the local tile that a non-temporal store is fed from
 KEEP_COST = 4  # additions; a dearer value is kept between passes rather than computed again
 
@@ -56,7 +57,8 @@ class Schedule:
 
     `block`: elements of a vector (rows), or elements of the vector axis handled at once (columns, blocked maps);
     0 for an unblocked map. `kept[p]`: inner values that pass p leaves in scratch for later ones. `streams`: buffers
-    stored past the cache. `parallel`: None for one thread, else the least work (in `work` units) that pays.
+    stored past the cache. `turned`: loads of a map that are contiguous along `turn` instead of the vector axis; they
+    are transposed tile by tile. `work`: vector additions; `threaded`: whether they can pay for threads.
     """
 
     mode: Mode
@@ -66,6 +68,8 @@ class Schedule:
     streams: frozenset[str]
     work: Dim
     threaded: bool
+    turn: str | None = None
+    turned: frozenset[str] = frozenset()
 
 
 def guess(dim: Dim) -> int:
@@ -110,8 +114,8 @@ def vector_axis(nest: Nest, analysis: Analysis, target: CpuTarget) -> str | None
         for statement in nest.body:
             if isinstance(statement, (Load, Store)):
                 points = product(a.extent for a in nest.axes if a.name in analysis.axes_of(statement))
-                strides = [_stride(statement.index[0], axis.name, analysis)]
-                cost += guess(points) * max(map(access_cost, strides))
+                weight = 1.5 if isinstance(statement, Store) else 1.0
+                cost += guess(points) * weight * access_cost(_stride(statement.index[0], axis.name, analysis))
             elif isinstance(statement, Compute):
                 points = product(a.extent for a in nest.axes if a.name in analysis.axes[statement.name])
                 cost += guess(points) * 0.1 * statement_cost(statement)
@@ -211,6 +215,25 @@ def streamed_buffers(nest: Nest, kernel: Kernel, vector: str | None, target: Cpu
     return frozenset(found)
 
 
+def turned_loads(nest: Nest, analysis: Analysis, vector: str) -> tuple[str | None, frozenset[str]]:
+    """(axis, loads) of a map: loads that run along another parallel axis than the vector one."""
+    found: dict[str, set[str]] = {}
+    for statement in nest.body:
+        if not isinstance(statement, Load) or statement.guards or statement.dtype.itemsize not in (4, 8):
+            continue
+        (index,) = statement.index
+        far = access_cost(_stride(index, vector, analysis)) >= 10.0
+        if not far or any(variable in analysis.definitions for variable in index.variables):
+            continue
+        for axis in nest.parallel:
+            if axis.name != vector and index.stride(axis.name) == 1 and guess(axis.extent) >= 8:
+                found.setdefault(axis.name, set()).add(statement.name)
+    if not found:
+        return None, frozenset()
+    best = max(found, key=lambda name: len(found[name]))
+    return best, frozenset(found[best])
+
+
 def work_of(nest: Nest, analysis: Analysis, target: CpuTarget) -> Dim:
     """Vector additions of the whole nest (each statement once a point of the axes that it depends on)."""
     scale = target.lanes(4)
@@ -241,9 +264,12 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
     streams = streamed_buffers(nest, kernel, vector, target)
     if mode is Mode.MAP and streams:
         block = STREAM_TILE
+    turn, turned = turned_loads(nest, analysis, vector) if mode is Mode.MAP and vector is not None else (None, frozenset())
+    if turned:
+        block = TURN_LANES
     work = work_of(nest, analysis, target)
     threaded = not (isinstance(work, int) and work < PARALLEL_COST) and bool(nest.parallel)
-    return Schedule(mode, vector, block, kept, streams, work, threaded)
+    return Schedule(mode, vector, block, kept, streams, work, threaded, turn, turned)
 
 
 def _block(nest: Nest, analysis: Analysis, vector: str | None, mode: Mode, target: CpuTarget) -> int:
@@ -269,8 +295,8 @@ def extent_of(nest: Nest, name: str) -> Dim:
 
 
 def item_axes(nest: Nest, schedule: Schedule) -> tuple[Axis, ...]:
-    """The parallel axes whose points are shared out to threads; the vector axis is not among them."""
-    return tuple(axis for axis in nest.parallel if axis.name != schedule.vector)
+    """The parallel axes whose points are shared out one by one: all but the vector and the turned axis."""
+    return tuple(axis for axis in nest.parallel if axis.name not in (schedule.vector, schedule.turn))
 
 
 __all__ = ["Mode", "Schedule", "decide", "expressions", "extent_of", "item_axes"]
