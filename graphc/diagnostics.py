@@ -76,7 +76,8 @@ class Diagnostic:
     help: str = ""
 
     def __str__(self) -> str:
-        subject = f"{self.operator} '{self.name}': " if self.name else f"{self.operator}: " if self.operator else ""
+        subject = f"{self.operator} '{self.name}'" if self.name else self.operator
+        subject = f"{subject.lstrip()}: " if subject else ""
         lines = [f"error[{self.code}] {subject}{self.message}"]
         if self.location is not None:
             lines.append(f"  {self.location}   {self.location.text}".rstrip())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import keyword
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +110,9 @@ def numpy_dtype(dtype: DType) -> numpy.dtype[Any]:
     return numpy.dtype(_TORCH[dtype.value])
 
 
+_FUNCTIONS = ("floor", "Max", "Min", "Mod")
+
+
 @functools.cache
 def symbol(name: str) -> sympy.Symbol:
     """The symbolic dimension of that name (equal names are the same dimension)."""
@@ -116,6 +120,8 @@ def symbol(name: str) -> sympy.Symbol:
 
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"{name!r} cannot name a dimension: use letters, digits and underscores")
+    if keyword.iskeyword(name) or name in _FUNCTIONS:
+        raise ValueError(f"{name!r} cannot name a dimension: it means something else in an expression")
     return sympy.Symbol(name, integer=True, positive=True)
 
 
@@ -204,7 +210,7 @@ def parse_dim(text: str) -> Dim:
         raise ValueError(f"{text!r} is no dimension")
     import sympy
 
-    functions = {"floor": sympy.floor, "Max": sympy.Max, "Min": sympy.Min, "Mod": sympy.Mod}
+    functions = {name: getattr(sympy, name) for name in _FUNCTIONS}
     names = set(re.findall(r"[A-Za-z_]\w*", text)) - functions.keys()
     try:
         return dimension(sympy.sympify(text, locals={**functions, **{n: symbol(n) for n in names}}))

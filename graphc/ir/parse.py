@@ -287,6 +287,8 @@ class _GraphParser(Cursor):
         return self.values[name]
 
     def node(self) -> Node:
+        if not self.text.startswith("%", self.skip_space()):
+            raise self.error("a node or '}'")
         outputs = [self.definition()]
         while self.accept(","):
             outputs.append(self.definition())

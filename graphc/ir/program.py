@@ -21,7 +21,8 @@ from graphc.types import Dim, TensorType
 
 class Role(enum.Enum):
     """Who owns a buffer: the caller (input, output), the executable (state: parameters, optimizer and random state,
-    kept between calls), or the arena (intermediate, workspace)."""
+    kept between calls), or the arena (intermediate, workspace).
+    """
 
     INPUT = "input"
     STATE = "state"

@@ -41,9 +41,6 @@ def bind_sizes(values: Sequence[Value], shapes: Mapping[str, Sequence[int]]) -> 
                 later.append((value, dim, int(size)))
     for value, dim, size in later:
         _check_expression(value, dim, size, sizes, shapes[value.name])
-    for name, size in sizes.items():
-        if size < 0:
-            raise fail("G602", f"the size of {name} is {size}; it must not be negative", name=name)
     return sizes
 
 

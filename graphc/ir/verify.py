@@ -99,10 +99,14 @@ def _operands(node: Node) -> tuple[Operand, ...]:
 
 def _check_symbols(graph: Graph, node: Node, symbols: set[str]) -> None:
     dims = [dim for value in node.outputs for dim in value.type.shape if not isinstance(dim, int)]
-    dims += [item for value in node.attributes.values() for item in _flat(value) if hasattr(item, "free_symbols")]
+    dims += [
+        item for value in node.attributes.values() for item in _flat(value) if hasattr(item, "free_symbols")
+    ]
     unknown = [name for name in dim_symbols(dims) if name not in symbols] if dims else []
     if unknown:
-        raise _error(graph, "G309", f"no input has the dimension {unknown[0]}, so its size is never known", node)
+        raise _error(
+            graph, "G309", f"no input has the dimension {unknown[0]}, so its size is never known", node
+        )
 
 
 def _flat(value: Any) -> Iterator[Any]:
