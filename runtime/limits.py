@@ -10,6 +10,7 @@ import ctypes
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from graphc.runtime.cache import content_key, get_or_build
 from graphc.runtime.memory import allocate
@@ -63,6 +64,49 @@ class Limits:
         )
         operations = FMA_STEPS * 16 * self.lanes * 2 * self.threads
         self.flops = max(self.flops, operations / (time.perf_counter() - start))
+
+
+class TorchLimits:
+    """The same figures for any device of torch: its copy and its f32 product, the most that a library reaches there."""
+
+    lanes = 0
+    threads = 0
+
+    def __init__(self, device: Any, nbytes: int = 1 << 30, order: int = 4096) -> None:
+        import torch
+
+        self._device = torch.device(device)
+        self._arrays = [torch.zeros(nbytes // 4, device=self._device) for _ in range(2)]
+        self._matrix = torch.ones(order, order, device=self._device)
+        self.bandwidth = 0.0
+        self.flops = 0.0
+        # The first calls pay for libraries that are loaded on demand.
+        self._copy()
+        self._product()
+        self.probe()
+
+    def probe(self) -> None:
+        """Measure once more; the best figures are kept."""
+        source = self._arrays[0]
+        moved = 2 * source.numel() * source.element_size()
+        self.bandwidth = max(self.bandwidth, moved / _seconds(self._copy))
+        self.flops = max(self.flops, 2 * self._matrix.shape[0] ** 3 / _seconds(self._product))
+
+    def _copy(self) -> None:
+        self._arrays[1].copy_(self._arrays[0])
+        synchronize(self._device)
+
+    def _product(self) -> None:
+        self._matrix @ self._matrix
+        synchronize(self._device)
+
+
+def synchronize(device: Any) -> None:
+    """Wait until a GPU has done what was launched; nothing to wait for on a CPU."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
 
 
 def _seconds(run: Callable[[], object]) -> float:

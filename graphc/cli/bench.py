@@ -16,7 +16,9 @@ from graphc.runtime.measure import Timing, alternate
 if TYPE_CHECKING:
     from graphc.cli.kernel_bench import KernelCase
     from graphc.driver.executable import Executable
-    from graphc.runtime.limits import Limits
+    from graphc.runtime.limits import Limits, TorchLimits
+
+    AnyLimits = Limits | TorchLimits
 
 PEERS = ("none", "eager", "compile")
 
@@ -52,12 +54,13 @@ class KernelResult:
 def bench(request: Request, peers: str, rounds: int, as_json: bool) -> None:
     """Measure each kernel of MODEL, and the whole program beside torch, in alternating rounds."""  # fmt: skip
     from graphc.driver.compile import compile
-    from graphc.runtime.limits import Limits
+    from graphc.runtime.limits import Limits, TorchLimits
 
     executable = compile(request.graph(), target=request.target)
     set_parameters(executable, None, request.seed)
     inputs = complete_inputs(executable, {}, request)
-    limits = Limits()
+    device = executable.backend.device
+    limits = Limits() if device.type == "cpu" else TorchLimits(device)
     kernels = measure_kernels(executable, dict(request.sizes), request.target, limits, rounds)
     calls = program_calls(executable, inputs, dict(request.sizes), peers)
     programs = alternate(calls, rounds=rounds, each_round=limits.probe)
@@ -75,7 +78,7 @@ def bench(request: Request, peers: str, rounds: int, as_json: bool) -> None:
 
 
 def measure_kernels(
-    executable: Executable, sizes: Mapping[str, int], target: str, limits: Limits, rounds: int
+    executable: Executable, sizes: Mapping[str, int], target: str, limits: AnyLimits, rounds: int
 ) -> list[KernelResult]:
     """Build and time every kernel by itself, all in the same rounds."""
     from graphc.cli.kernel_bench import kernel_case
@@ -93,7 +96,7 @@ def measure_kernels(
     return [kernel_result(case, timings[case.kernel.name], limits) for case in cases]
 
 
-def kernel_result(case: KernelCase, timing: Timing, limits: Limits) -> KernelResult:
+def kernel_result(case: KernelCase, timing: Timing, limits: AnyLimits) -> KernelResult:
     """Set a time beside the limits that were probed in the same rounds."""
     from graphc.cli.kernel_bench import fits_cache
 
@@ -117,7 +120,18 @@ def program_calls(
     executable: Executable, inputs: Tensors, sizes: Mapping[str, int], peers: str
 ) -> dict[str, Callable[[], object]]:
     """What is timed as a whole: graphc's call and, where torch can run the graph, torch's."""
-    calls: dict[str, Callable[[], object]] = {"graphc": lambda: executable.run(**inputs)}
+    from graphc.runtime.limits import synchronize
+
+    device = executable.backend.device
+
+    def timed(function: Callable[[], object]) -> Callable[[], None]:
+        def call() -> None:
+            function()
+            synchronize(device)
+
+        return call
+
+    calls: dict[str, Callable[[], object]] = {"graphc": timed(lambda: executable.run(**inputs))}
     if peers == "none":
         return calls
     import torch
@@ -133,16 +147,16 @@ def program_calls(
     except (RuntimeError, NotImplementedError, TypeError) as error:
         click.echo(f"torch cannot run this graph as one module: {error}", err=True)
         return calls
-    calls["eager"] = lambda: module(*arguments)
+    calls["eager"] = timed(lambda: module(*arguments))
     if peers == "compile":
         click.echo("torch.compile builds the same graph; this may take a minute", err=True)
         compiled = torch.compile(module)
         compiled(*arguments)
-        calls["compile"] = lambda: compiled(*arguments)
+        calls["compile"] = timed(lambda: compiled(*arguments))
     return calls
 
 
-def show_kernels(model: str, kernels: list[KernelResult], limits: Limits) -> None:
+def show_kernels(model: str, kernels: list[KernelResult], limits: AnyLimits) -> None:
     """The table of kernels, in launch order."""
     rows = []
     for result in kernels:
@@ -159,9 +173,10 @@ def show_kernels(model: str, kernels: list[KernelResult], limits: Limits) -> Non
             arithmetic,
             f"{percent} of {result.bound}",
         ))  # fmt: skip
+    threads = f" on {limits.threads} threads" if limits.threads else ""
     caption = (
-        f"limits probed in the same rounds: {limits.bandwidth / 1e9:.1f} GB/s, {limits.flops / 1e9:.0f} GFLOP/s "
-        f"on {limits.threads} threads\n* its data fits in the cache, where memory is no limit"
+        f"limits probed in the same rounds: {limits.bandwidth / 1e9:.1f} GB/s, {limits.flops / 1e9:.0f} GFLOP/s"
+        f"{threads}\n* its data fits in the cache, where memory is no limit"
     )
     columns = ("kernel", "bytes>", "median>", "IQR>", "GB/s>", "GFLOP/s>", "of its limit>")
     print_table(f"{model}: kernels", columns, rows, caption)

@@ -104,10 +104,15 @@ CODES: dict[str, Code] = {
     # Shapes and types
     "G201": Code(
         "a primitive's type rule is broken",
-        "A primitive of the Graph IR got operands or attributes that its rule forbids, such as shapes that "
-        "differ at an axis where neither is 1.",
+        "A primitive of the Graph IR got operands or attributes that its rule forbids.",
         "builder.add(x, y)                                 # f32[4] and f64[4]",
         "Cast or reshape the operand that the message names.",
+    ),
+    "G202": Code(
+        "shapes do not broadcast",
+        "Two shapes differ at an axis, and neither is 1 there.",
+        "builder.add(x, y)                                 # f32[4,3] and f32[4,2]",
+        "Reshape one of the two, or reduce it first.",
     ),
     "G203": Code(
         "shapes do not fit an operator",

@@ -255,9 +255,9 @@ def _plan(request: Request, form: str, output: Path | None) -> None:
 
 
 def with_workspace(program: Program, target: str) -> Program:
-    """The program as it runs on a target: the C++ generator adds buffers of its own."""
-    if target != "cpu":
+    """The program as it runs on a target: code generators add buffers of their own."""
+    if target == "reference":
         return program
-    from graphc.codegen import cpp
+    from graphc.codegen import cpp, triton
 
-    return cpp.generate(program).program
+    return triton.generate(program).program if target == "gpu" else cpp.generate(program).program

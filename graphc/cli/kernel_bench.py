@@ -16,7 +16,8 @@ from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.kernel import Access, Kernel
 from graphc.ir.program import Buffer, Program, Role, Step
 from graphc.primitives.declare import Kind, primitive
-from graphc.types import TensorType, evaluate
+from graphc.runtime.limits import synchronize
+from graphc.types import evaluate
 
 _ROLES = {Access.IN: Role.INPUT, Access.OUT: Role.OUTPUT, Access.INOUT: Role.STATE}
 
@@ -48,9 +49,7 @@ def kernel_case(program: Program, kernel: Kernel, sizes: Mapping[str, int], targ
 
     def call() -> None:
         frame.run()
-        # A launch on a GPU returns before the kernel has run.
-        if backend.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(backend.device)
 
     moved = sum(
         evaluate(p.type.nbytes, sizes) * (2 if p.access is Access.INOUT else 1) for p in kernel.parameters
@@ -101,6 +100,8 @@ def torch_program(
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    device = next((tensor.device for tensor in inputs.values()), torch.device("cpu"))
+
     nodes = [concrete_node(node, sizes) for node in graph.nodes]
     names = [item.name for item in graph.inputs]
 
@@ -117,8 +118,9 @@ def torch_program(
             given[update.target].copy_(values[update.value.name])
         return [values[value.name] for value in graph.outputs]
 
-    # Recording runs the operations once, updates included.
-    module: Callable[..., list[torch.Tensor]] = make_fx(run)(*(inputs[name].clone() for name in names))
+    # Recording runs the operations once, updates included; what they create belongs on the inputs' device.
+    with device:
+        module: Callable[..., list[torch.Tensor]] = make_fx(run)(*(inputs[name].clone() for name in names))
     return module
 
 
@@ -137,9 +139,3 @@ def _last_level_cache() -> int:
         if (text := path.read_text(encoding="ascii").strip())[-1] in "KM"
     ]
     return max(sizes, default=32 << 20)
-
-
-def type_text(kernel: Kernel) -> str:
-    """The type of the largest tensor that a kernel writes."""
-    written: list[TensorType] = [p.type for p in kernel.writes]
-    return str(max(written, key=lambda type: len(str(type.size)), default=""))

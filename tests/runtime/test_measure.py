@@ -3,7 +3,7 @@
 import pytest
 
 from graphc.runtime import measure
-from graphc.runtime.limits import Limits
+from graphc.runtime.limits import Limits, TorchLimits
 from graphc.runtime.measure import Timing, alternate
 
 
@@ -69,3 +69,11 @@ def test_limits_are_measured_and_only_grow() -> None:
     limits.probe()
     assert limits.bandwidth >= first[0]
     assert limits.flops >= first[1]
+
+
+def test_limits_of_any_torch_device() -> None:
+    limits = TorchLimits("cpu", nbytes=1 << 16, order=64)
+    first = limits.bandwidth, limits.flops
+    assert min(first) > 0.0
+    limits.probe()
+    assert (limits.bandwidth, limits.flops) >= first
