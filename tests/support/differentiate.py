@@ -61,7 +61,9 @@ def total(graph: Graph, inputs: Tensors) -> float:
     return float(sum(value.sum() for value in run_reference(graph, inputs).outputs.values()))
 
 
-def directional(function: Callable[[Tensors], float], inputs: Tensors, name: str, direction: torch.Tensor) -> float:
+def directional(
+    function: Callable[[Tensors], float], inputs: Tensors, name: str, direction: torch.Tensor
+) -> float:
     """Central difference of a function of the inputs when `name` moves along `direction`."""
     step = 1e-5
     ahead = function({**inputs, name: inputs[name] + step * direction})
@@ -80,5 +82,7 @@ def check_gradient(graph: Graph, inputs: Tensors, wrt: Sequence[str], tolerance:
             numeric = directional(lambda changed: total(graph, changed), inputs, name, direction)
             exact = float((gradients[f"d{name}"] * direction).sum())
             scale = max(1.0, abs(numeric), float(gradients[f"d{name}"].abs().sum()))
-            assert abs(exact - numeric) <= tolerance * scale, f"d{name}: {exact} by rule, {numeric} numerically"
+            assert abs(exact - numeric) <= tolerance * scale, (
+                f"d{name}: {exact} by rule, {numeric} numerically"
+            )
     return derived
