@@ -3,7 +3,8 @@
     g = clip(rescale_grad * gradient, clip_gradient)          what every formula below calls g
     lr = learning_rate * lr_mult, decay = wd * wd_mult        of the parameter
 
-Formulas are those of MXNet 1.9.1, except that Adamax cannot divide by zero. All states start at zero.
+Formulas are those of MXNet 1.9.1, with two repairs: Adamax cannot divide by zero, and NAG's momentum decays the weight
+from before the update (MXNet reads it after it was overwritten). All states start at zero.
 """
 
 from __future__ import annotations
