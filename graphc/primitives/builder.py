@@ -183,24 +183,18 @@ class Builder:
 
     def full(self, value: Scalar, type: TensorType) -> Value:
         """A tensor of one value; error G203 when the element type cannot hold it."""
-        exact: Scalar = value
-        if type.dtype.is_float:
-            value = float(value)
-        elif type.dtype is DType.BOOL:
-            value = bool(value)
-        elif math.isfinite(value):
-            value = int(value)
-        if not type.dtype.is_float and value != exact:
+        converted = _converted(value, type.dtype)
+        if converted is None:
             origin = self._origins[0] if self._origins else None
             raise fail(
                 "G203",
-                f"the number {exact!r} is no {type.dtype}",
+                f"the number {value!r} is no {type.dtype}",
                 operator=origin.operator if origin else "",
                 name=origin.name if origin else "",
                 location=origin.location if origin else None,
                 help="cast the tensor beside it to a floating-point type first",
             )
-        return self.emit("full", value=value, dtype=type.dtype, shape=type.shape)
+        return self.emit("full", value=converted, dtype=type.dtype, shape=type.shape)
 
     def full_like(self, value: Scalar, like: Value) -> Value:
         return self.full(value, like.type)
@@ -278,6 +272,16 @@ class Builder:
         values = tuple(outputs.values()) if isinstance(outputs, Mapping) else tuple(outputs)
         names = tuple(named) if len(named) == len(values) else tuple(value.name for value in values)
         return Graph(self.name, tuple(self.inputs), tuple(self.nodes), values, tuple(self.updates), names)
+
+
+def _converted(value: Scalar, dtype: DType) -> Scalar | None:
+    """The number as a Python number of that type; None when it is no such number."""
+    if dtype.is_float:
+        return float(value)
+    if not math.isfinite(value):
+        return None
+    result: Scalar = bool(value) if dtype is DType.BOOL else int(value)
+    return result if result == value else None
 
 
 def rebuild(graph: Graph, nodes: Iterable[Node]) -> Graph:

@@ -97,7 +97,7 @@ def at(expression: Affine, point: dict[str, int]) -> int:
 
 
 def test_an_unknown_primitive_is_an_error_with_close_names() -> None:
-    with pytest.raises(GraphcError, match="G301.*'maximun'") as caught:
+    with pytest.raises(GraphcError, match=r"G301.*'maximun'") as caught:
         primitive("maximun")
     assert "did you mean 'maximum'" in caught.value.diagnostic.help
 
@@ -105,7 +105,7 @@ def test_an_unknown_primitive_is_an_error_with_close_names() -> None:
 def test_attributes_are_completed_and_checked() -> None:
     dot = primitive("dot")
     assert dict(dot.complete({"transpose_b": True})) == {"transpose_a": False, "transpose_b": True}
-    with pytest.raises(TypeRuleError, match="no attribute 'axis'.*transpose_a, transpose_b"):
+    with pytest.raises(TypeRuleError, match=r"no attribute 'axis'.*transpose_a, transpose_b"):
         dot.complete({"axis": 1})
     with pytest.raises(TypeRuleError, match="needs the attribute 'axes': an order of all axes"):
         primitive("transpose").complete({})

@@ -36,7 +36,7 @@ UNARY: dict[str, Formula] = {
 def divide(x: Array, y: Array) -> Array:
     if x.dtype.kind == "f":
         return x / y
-    quotients = [0 if q == 0 else int(math.trunc(p / q)) for p, q in zip(x.tolist(), y.tolist(), strict=True)]
+    quotients = [0 if q == 0 else math.trunc(p / q) for p, q in zip(x.tolist(), y.tolist(), strict=True)]
     return numpy.array(quotients, x.dtype)
 
 
