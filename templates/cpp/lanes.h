@@ -53,9 +53,9 @@ template <class T> GC_INLINE T gc_highest() {
 }
 template <class T> GC_INLINE T gc_lowest() { return (T)-1 > 0 ? (T)0 : (T)(-gc_highest<T>() - 1); }
 
-template <class T, int64_t lanes> GC_INLINE void gc_fill(T (&values)[lanes], T value) {
+template <class T, int64_t lanes, class V> GC_INLINE void gc_fill(T (&values)[lanes], V value) {
 #pragma omp simd
-  for (int64_t lane = 0; lane < lanes; ++lane) values[lane] = value;
+  for (int64_t lane = 0; lane < lanes; ++lane) values[lane] = (T)value;
 }
 
 // step(index, lane) for every index below extent; indices of one lane come in rising order.

@@ -470,26 +470,26 @@ class NestPrinter:
             self._outer_lanes(lanes, lane_stores, kept)
 
     def _outer_kept(self, phase: int) -> list[Definition]:
-        """Lane-level outer scalars that later loops read and that are more than a load or a constant."""
+        """Lane-level outer scalars, dearer than a load, that loops over the reduction axes read."""
         kept: list[Definition] = []
         for statement in self.nest.body:
             if isinstance(statement, (Store, Reduce, Load, Constant, IndexValue)):
                 continue
             if self.analysis.inner[statement.name] or not self.lane_level[statement.name]:
                 continue
-            if self.analysis.phase[statement.name] == phase and self._read_later(statement.name, phase):
+            if self.analysis.phase[statement.name] == phase and self._read_inside(statement.name):
                 kept.append(statement)
         return kept
 
-    def _read_later(self, name: str, phase: int) -> bool:
+    def _read_inside(self, name: str) -> bool:
+        """True when a store or scalar at every point of the reduction axes, or a reduce, reads the value."""
         for statement in self.nest.body:
-            if name not in self.analysis.reads(statement):
-                continue
-            if isinstance(statement, Store):
-                if self._is_inner(statement) or self.analysis.phase_of(statement) > phase:
+            if name in self.analysis.reads(statement):
+                if isinstance(statement, Store):
+                    if self._is_inner(statement):
+                        return True
+                elif isinstance(statement, Reduce) or self.analysis.inner[statement.name]:
                     return True
-            elif self.analysis.inner[statement.name] or self.analysis.phase[statement.name] > phase:
-                return True
         return False
 
     def _outer_lanes(self, lanes: Lanes, stores: Sequence[Store], kept: Sequence[Definition]) -> None:
@@ -577,11 +577,11 @@ class NestPrinter:
             arrays = [self.names.new(f"{reduce.name}_lanes")]
             c = LANE_TYPES[dtype]
             self.out.line(f"alignas(64) {c} {arrays[0]}[{block}];")
-            self.out.line(f"gc_fill({arrays[0]}, ({c}){fold(reduce.operation, dtype).identity});")
+            self.out.line(f"gc_fill({arrays[0]}, {fold(reduce.operation, dtype).identity});")
             if reduce.operation in _ARGS:
                 arrays.append(self.names.new(f"{reduce.name}_at"))
                 self.out.line(f"alignas(64) {self._position_type()} {arrays[1]}[{block}];")
-                self.out.line(f"gc_fill({arrays[1]}, ({self._position_type()})0);")
+                self.out.line(f"gc_fill({arrays[1]}, 0);")
             self.accumulators[reduce.name] = tuple(arrays)
 
     def _argument_dtype(self, reduce: Reduce) -> DType:
@@ -677,7 +677,7 @@ class NestPrinter:
         """One pass along rows: lanes of accumulators that are folded at the end."""
         reduces, stores, kept = self._pass_work(number)
         roots = self._roots(reduces, stores, kept)
-        block = row_lanes([self.analysis.definitions[name] for name in self.needed(roots)], self.schedule.block)
+        block = self._row_block(roots)
         self._declare_accumulators(reduces, block)
         with self._row_loops():
             self._row_scalars(roots)
@@ -688,6 +688,14 @@ class NestPrinter:
         for reduce in reduces:
             self._fold(reduce)
 
+    def _row_block(self, roots: Sequence[str]) -> int:
+        """Accumulators of a pass along rows: no more than a short row needs."""
+        vector = self.schedule.vector
+        assert vector is not None
+        extent = extent_of(self.nest, vector)
+        block = row_lanes([self.analysis.definitions[name] for name in self.needed(roots)], self.schedule.block)
+        return min(block, 1 << (extent - 1).bit_length()) if isinstance(extent, int) and extent > 0 else block
+
     def _fold(self, reduce: Reduce) -> None:
         arrays = self.accumulators[reduce.name]
         name = self.names.new(reduce.name)
@@ -697,7 +705,7 @@ class NestPrinter:
         else:
             join = fold(reduce.operation, reduce.dtype).join.format("a", "b")
             lane = LANE_TYPES[reduce.dtype]
-            call = f"gc_fold({arrays[0]}, []({lane} a, {lane} b) {{ return ({lane})({join}); }})"
+            call = f"gc_fold({arrays[0]}, []({lane} a, {lane} b) {{ return {join}; }})"
         self.out.line(f"const {c} {name} = {call};")
         self.env[reduce.name] = name
 
