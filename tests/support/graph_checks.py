@@ -10,7 +10,9 @@ from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph
 
 
-def results(graph: Graph, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype | None = torch.float64) -> dict:
+def results(
+    graph: Graph, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype | None = torch.float64
+) -> dict:
     """Outputs, and updates under `name=`, of the reference executor."""
     found = run_reference(graph, inputs, dtype=dtype)
     return found.outputs | {f"{name}=": value for name, value in found.updates.items()}
@@ -30,7 +32,11 @@ def assert_same_results(
 
 
 def directional_differences(
-    graph: Graph, output: str, inputs: Mapping[str, torch.Tensor], direction: Mapping[str, torch.Tensor], step: float
+    graph: Graph,
+    output: str,
+    inputs: Mapping[str, torch.Tensor],
+    direction: Mapping[str, torch.Tensor],
+    step: float,
 ) -> float:
     """Central difference of the sum of an output along a direction, in float64."""
 
