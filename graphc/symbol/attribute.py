@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import Any
 
-from graphc.diagnostics import fail
+from graphc.diagnostics import fail, user_location
 
 # Stored as __key__ in model files and readable both ways.
 HIDDEN_KEYS = ("ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage")
@@ -33,6 +33,7 @@ def check_attributes(attributes: Mapping[Any, object] | None, name: str = "") ->
                 f"attribute {key!r} is {value!r}, and attributes are strings",
                 name=name,
                 operator="symbol" if name else "",
+                location=user_location(),
                 help=f"write {key}={str(value)!r}",
             )
         result[stored_key(key)] = value

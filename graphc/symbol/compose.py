@@ -68,6 +68,9 @@ def _sort_out(
 
     if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)) and declared.counted:
         inputs = inputs[0]
+    for key in keywords:
+        if declared.parameter(key) is not None:
+            raise broken("G109", f"parameter {key!r} is a symbol", "parameters are plain values")
     for key, value in plain.items():
         if declared.parameter(key) is None and key in declared.usual_inputs:
             raise broken(
@@ -106,8 +109,6 @@ def _arguments(
         )
     for key in keywords:
         if key not in wanted:
-            if declared.parameter(key) is not None:
-                raise broken("G109", f"parameter {key!r} is a symbol", "parameters are plain values")
             known = (*wanted, *(parameter.name for parameter in declared.parameters))
             help = closest(key, known) or f"it takes {', '.join(wanted)}"
             raise broken("G106", f"there is no argument {key!r}", help)

@@ -6,7 +6,7 @@ import ast
 import math
 from typing import Any
 
-from graphc.diagnostics import GraphcError, Location, fail
+from graphc.diagnostics import GraphcError, Location, fail, user_location
 from graphc.operators.inference import PartialShape
 from graphc.symbol.node import SymbolNode
 from graphc.types import Dim, DType, dimension, format_dim, parse_dim
@@ -25,7 +25,7 @@ def read_shape(value: Any, what: str, name: str, location: Location | None = Non
             f"{what} {value!r} {problem}",
             operator="Variable",
             name=name,
-            location=location,
+            location=location or user_location(),
             help=help,
         )
 
@@ -50,7 +50,8 @@ def read_dtype(value: Any, name: str, location: Location | None = None) -> DType
     try:
         return DType.of(value)
     except TypeError as error:
-        raise fail("G208", str(error), operator="Variable", name=name, location=location) from None
+        line = location or user_location()
+        raise fail("G208", str(error), operator="Variable", name=name, location=line) from None
 
 
 def format_shape_hint(shape: tuple[Dim, ...]) -> str:

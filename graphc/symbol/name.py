@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import Any
 
-from graphc.diagnostics import fail
+from graphc.diagnostics import fail, user_location
 
 
 class NameManager:
@@ -26,7 +26,10 @@ class NameManager:
         if name is not None:
             if not isinstance(name, str) or not name:
                 raise fail(
-                    "G112", f"a name is a word, not {name!r}", help="give name= a string, or leave it out"
+                    "G112",
+                    f"a name is a word, not {name!r}",
+                    location=user_location(),
+                    help="give name= a string, or leave it out",
                 )
             return name
         number = self._counters.get(hint, 0)

@@ -9,7 +9,11 @@ import pytest
 import graphc as mx
 from graphc.symbol.trace import trace
 
-PRELUDE = 'import graphc as mx\nfrom graphc.symbol.trace import trace\n\ndata, b = mx.sym.Variable("data"), mx.sym.Variable("b")\n'
+PRELUDE = """import graphc as mx
+from graphc.symbol.trace import trace
+
+data, b = mx.sym.Variable("data"), mx.sym.Variable("b")
+"""
 
 MISTAKES = {
     "unknown operator": "net = mx.sym.FullyConected(data, num_hidden=3)",
