@@ -80,7 +80,8 @@ def _pack(tensor: torch.Tensor) -> tuple[bytes, str]:
     """Bytes and the dtype's name: numpy lacks bfloat16."""
     import torch
 
-    return tensor.contiguous().view(torch.uint8).numpy().tobytes(), str(tensor.dtype).removeprefix("torch.")
+    data = tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    return data, str(tensor.dtype).removeprefix("torch.")
 
 
 def _unpack(data: bytes, dtype: str) -> torch.Tensor:

@@ -9,9 +9,9 @@ def prepare() -> None:
     """Mend the interpreter of this process, once."""
     from triton.runtime import interpreter
 
-    if interpreter.ReduceOps.generic_reduce is _reduce_slices:
+    if interpreter.ReduceOps.generic_reduce is _reduce_halves:
         return
-    interpreter.ReduceOps.generic_reduce = _reduce_slices
+    interpreter.ReduceOps.generic_reduce = _reduce_halves
     product = interpreter.InterpreterBuilder.create_dot
     splat = interpreter.InterpreterBuilder.create_splat
 
@@ -31,15 +31,28 @@ def prepare() -> None:
     interpreter._LangPatchScope.set_attr = set_attr
 
 
-def _reduce_slices(self: Any, operands: tuple[Any, ...]) -> list[Any]:
-    """Reduce with the function applied to whole slices; Triton's own loop calls it for each pair of numbers."""
+def _reduce_halves(self: Any, operands: tuple[Any, ...]) -> list[Any]:
+    """Reduce with the function applied to one half of a block and the other; Triton's own loop takes pairs of numbers.
+
+    The length of a block is a power of 2.
+    """
     values = [(operand.handle.data, operand.dtype) for operand in operands]
-    total = [self.to_tensor(data.take(0, self.axis), dtype) for data, dtype in values]
-    for position in range(1, values[0][0].shape[self.axis]):
-        item = [self.to_tensor(data.take(position, self.axis), dtype) for data, dtype in values]
-        result = self.combine_fn.fn(*total, *item)
-        total = list(result) if isinstance(result, tuple) else [result]
-    return total
+    while (half := values[0][0].shape[self.axis] // 2) > 0:
+        halves = [
+            [self.to_tensor(part, dtype) for data, dtype in values for part in [_half(data, self.axis, half, side)]]
+            for side in (0, 1)
+        ]
+        result = self.combine_fn.fn(*halves[0], *halves[1])
+        parts = result if isinstance(result, tuple) else (result,)
+        values = [(part.handle.data, dtype) for part, (_, dtype) in zip(parts, values, strict=True)]
+    return [self.to_tensor(data.take(0, self.axis), dtype) for data, dtype in values]
+
+
+def _half(data: Any, axis: int, half: int, side: int) -> Any:
+    """The first or the second half of an array along an axis."""
+    index = [slice(None)] * data.ndim
+    index[axis] = slice(side * half, (side + 1) * half)
+    return data[tuple(index)]
 
 
 def _widened(operand: Any) -> Any:

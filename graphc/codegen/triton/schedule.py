@@ -169,9 +169,9 @@ def _reduction(nest: Nest, target: GpuTarget) -> NestSchedule:
         return _outer(nest, rows, extent, target)
     persistent = isinstance(extent, int) and extent <= _persistent_limit(nest)
     if not persistent:
-        block = min(next_power_of_2(max(length, 1)), 4096 if rows < 4 * target.multiprocessors else 2048)
+        block = min(next_power_of_2(max(length, 2)), 4096 if rows < 4 * target.multiprocessors else 2048)
         return _rows(nest, Mode.LOOPED, 1, block, warps=max(1, min(16, block // 256)))
-    block = next_power_of_2(max(length, 1))
+    block = next_power_of_2(max(length, 2))
     row_block = _rows_a_program(rows, block, target)
     elements = block * row_block
     warps = (
@@ -244,7 +244,7 @@ def _unrolled(nest: Nest, rows: int) -> NestSchedule:
 
 def _outer(nest: Nest, rows: int, extent: Dim, target: GpuTarget) -> NestSchedule:
     """Reductions over outer axes: the tile spans both, and is contiguous along the rows."""
-    length = next_power_of_2(max(size_guess(extent), 1))
+    length = next_power_of_2(max(size_guess(extent), 2))
     row_block = min(64, next_power_of_2(max(rows, 1)))
     while row_block > 16 and rows // row_block < target.multiprocessors:
         row_block //= 2
