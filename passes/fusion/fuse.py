@@ -2,32 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
+from graphc.passes.fusion import cost
 from graphc.passes.fusion.anchors import epilogue_fits
 from graphc.passes.fusion.bind import Group, bind, estimated_peak
 from graphc.passes.fusion.horizontal import fuse_horizontally
 from graphc.passes.fusion.lower import Lowered, lower
 from graphc.passes.fusion.names import Scope
 from graphc.passes.fusion.options import FusionOptions
+from graphc.passes.fusion.order import Task, order, peak
 from graphc.passes.fusion.partition import Partition, partition
 from graphc.passes.fusion.space import Space
-from graphc.passes.fusion.storage import assign
+from graphc.passes.fusion.storage import Storage, aliases, assign
 
 
 def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
-    """The graph's fused kernels, their order and their buffers."""
+    """The graph's fused kernels, their order and their buffers.
+
+    Where fusion would raise the peak of live memory above that of the unfused graph (symbolic dimensions at their
+    assumed size), it is done again more carefully, and the least peak wins.
+    """
     chosen = options or FusionOptions()
-    part = partition(graph, chosen)
+    best = _prepare(graph, chosen)
+    if chosen.enabled:
+        limit = unfused_peak(graph, chosen)
+        careful = replace(chosen, conservative=True)
+        for attempt in (careful, replace(careful, merge=False)):
+            if best.peak <= limit:
+                break
+            best = min(best, _prepare(graph, attempt), key=lambda prepared: prepared.peak)
+    return bind(best.part, best.storage, best.groups, chosen)
+
+
+def unfused(graph: Graph) -> Program:
+    """Every node its own kernel: the baseline for reports and tests."""
+    return fuse(graph, FusionOptions(enabled=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """All decisions made; `peak` estimates the bytes live at once."""
+
+    part: Partition
+    storage: Storage
+    groups: list[Group]
+    peak: int
+
+
+def _prepare(graph: Graph, options: FusionOptions) -> _Prepared:
+    part = partition(graph, options)
     lowered = lower_spaces(part)
-    storage, copies = assign(part, lowered, chosen.in_place)
+    storage, copies = assign(part, lowered, options.in_place)
     groups = [Group(number, [space], [lowered[number]]) for number, space in part.spaces.items()]
     groups += [Group(number, [space], [_lower(space)]) for number, space in copies.items()]
-    if chosen.enabled and chosen.horizontal:
-        groups = fuse_horizontally(
-            part, groups, chosen, lambda found: estimated_peak(part, storage, found, chosen)
-        )
-    return bind(part, storage, groups, chosen)
+
+    def estimate(found: list[Group]) -> int:
+        return estimated_peak(part, storage, found, options)
+
+    if options.enabled and options.horizontal:
+        groups = fuse_horizontally(part, groups, options, estimate)
+    return _Prepared(part, storage, groups, estimate(groups) if options.enabled else 0)
 
 
 def lower_spaces(part: Partition) -> dict[int, Lowered]:
@@ -42,10 +79,28 @@ def lower_spaces(part: Partition) -> dict[int, Lowered]:
     return result
 
 
-def unfused(graph: Graph) -> Program:
-    """Every node its own kernel: the baseline for reports and tests."""
-    return fuse(graph, FusionOptions(enabled=False))
-
-
 def _lower(space: Space) -> Lowered:
     return lower(space, Scope())
+
+
+def unfused_peak(graph: Graph, options: FusionOptions) -> int:
+    """Estimated bytes live at the peak when every node is a kernel of its own, in the best order found."""
+    root = aliases(graph)
+    outputs = {root[name] for name in graph.results}
+    sizes = {
+        value.name: cost.nbytes(value, options)
+        for node in graph.nodes
+        for value in node.outputs
+        if root[value.name] == value.name and value.name not in outputs
+    }
+    maker: dict[str, int] = {}
+    tasks: list[Task] = []
+    for number, node in enumerate(graph.nodes):
+        made = tuple(value.name for value in node.outputs if root[value.name] == value.name)
+        if not made:
+            continue
+        maker.update(dict.fromkeys(made, number))
+        read = tuple(dict.fromkeys(root[value.name] for value in node.inputs))
+        after = tuple(dict.fromkeys(maker[name] for name in read if name in maker))
+        tasks.append(Task(number, number, read, made, after))
+    return peak(tasks, order(tasks, sizes), sizes)

@@ -14,32 +14,46 @@ from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.partition import Partition
 
 _OPEN_SETS = 8
+_MOST_TRIALS = 16
 
-Peak = Callable[[Sequence[Group]], int]
+Peak = Callable[[list[Group]], int]
 """Estimated bytes live at the peak when these groups are run in their best order."""
 
 
 def fuse_horizontally(
     part: Partition, groups: Sequence[Group], options: FusionOptions, peak: Peak
 ) -> list[Group]:
-    """The groups, with independent elementwise ones joined."""
+    """The groups, with independent elementwise ones joined: all sets at once, or one by one where that costs memory."""
+    sets = _independent_sets(part, groups, options)
+    if not sets:
+        return list(groups)
     result = list(groups)
     before = peak(result)
-    for members in _independent_sets(part, groups, options):
+    saved = part.reach.copy()
+    joined = _joined(part, result, sets)
+    if peak(joined) <= before:
+        for members in sets:
+            _decide(part, members, 0)
+        return joined
+    part.reach = saved
+    for members in sorted(sets, key=len, reverse=True)[:_MOST_TRIALS]:
         saved = part.reach.copy()
-        joined = _join(part, members)
-        candidate = [group for group in result if group not in members] + [joined]
-        names = [_name(group) for group in members]
+        candidate = _joined(part, result, [members])
         after = peak(candidate)
-        accepted = after <= before
-        reason = "independent elementwise kernels share one launch"
-        if not accepted:
-            part.reach = saved
-            reason = f"waiting for one joint launch would hold {after - before:,} more bytes at the peak"
-        else:
+        _decide(part, members, after - before)
+        if after <= before:
             result, before = candidate, after
-        part.decisions.append(Decision(names[0], ", ".join(names[1:]), accepted, reason))
+        else:
+            part.reach = saved
     return result
+
+
+def _decide(part: Partition, members: Sequence[Group], cost: int) -> None:
+    names = [next(iter(group.nests[0].targets), "copy") for group in members]
+    reason = "independent elementwise kernels share one launch"
+    if cost > 0:
+        reason = f"waiting for one joint launch would hold {cost:,} more bytes at the peak"
+    part.decisions.append(Decision(names[0], ", ".join(names[1:]), cost <= 0, reason))
 
 
 def _independent_sets(part: Partition, groups: Sequence[Group], options: FusionOptions) -> list[list[Group]]:
@@ -65,16 +79,14 @@ def _is_elementwise(group: Group) -> bool:
     return all(space.anchor is None and not space.reduction for space in group.spaces)
 
 
-def _join(part: Partition, members: Sequence[Group]) -> Group:
-    number = members[0].number
-    for other in members[1:]:
-        number = part.reach.merge(number, other.number)
-    return Group(
-        number,
-        [space for group in members for space in group.spaces],
-        [nest for group in members for nest in group.nests],
-    )
-
-
-def _name(group: Group) -> str:
-    return next(iter(group.nests[0].targets), "copy")
+def _joined(part: Partition, groups: Sequence[Group], sets: Sequence[Sequence[Group]]) -> list[Group]:
+    """The groups with each set made one group, in `part.reach` too."""
+    gone = {group.number for members in sets for group in members}
+    result = [group for group in groups if group.number not in gone]
+    for members in sets:
+        number = members[0].number
+        for other in members[1:]:
+            number = part.reach.merge(number, other.number)
+        spaces = [space for group in members for space in group.spaces]
+        result.append(Group(number, spaces, [nest for group in members for nest in group.nests]))
+    return result

@@ -25,6 +25,10 @@ class FusionOptions:
     """Most nodes of one kernel."""
     max_nests: int = 64
     """Most independent loop nests of one kernel."""
+    merge: bool = True
+    """Join kernels that read one value, so that it is read once."""
+    conservative: bool = False
+    """Join nothing that may keep larger operands alive for longer; `fuse` turns it on where the peak would rise."""
     horizontal: bool = True
     in_place: bool = True
     assumed_size: int = 256

@@ -287,6 +287,12 @@ class _Partitioner:
         read = sum(map(self.bytes_kept_for, dict.fromkeys(node.inputs)))
         return read < made if strictly else read <= made + made // 8
 
+    def keeps_more(self, space: Space, node: Node) -> bool:
+        """True when joining keeps larger values alive up to the space's kernel, which does not read them anyway."""
+        made = sum(cost.nbytes(value, self.options) for value in node.outputs)
+        fresh = [value for value in dict.fromkeys(node.inputs) if value.name not in space.accesses]
+        return sum(map(self.bytes_kept_for, fresh)) > made + made // 8
+
     def bytes_kept_for(self, value: Value) -> int:
         """Bytes of the arena that must stay alive so that a value can be computed: none of inputs and constants."""
         producer = self.graph.producers.get(value.name)
@@ -364,6 +370,8 @@ class _Partitioner:
     def check(self, space: Space, node: Node, value: Value, stored: bool) -> None:
         """Limits that do not depend on how the node is laid out."""
         kind = primitive(node.primitive).kind
+        if self.options.conservative and space.members and self.keeps_more(space, node):
+            raise Refused("its operands are larger than its result and would have to be kept for longer")
         if len(space.members) >= self.options.max_nodes:
             raise Refused(f"the kernel already has {self.options.max_nodes} nodes")
         if kind in (Kind.CONTRACTION, Kind.SCATTER):
@@ -507,7 +515,7 @@ class _Partitioner:
 
     def merge_readers(self, value: Value) -> None:
         """Join spaces that read a value at matching positions, so that it is read once or not stored at all."""
-        readers = self.readers_of(value)
+        readers = self.readers_of(value) if self.options.merge else []
         if len(readers) < 2:
             return
         # Spaces that run early were opened last; early ones first, so that a value is used soon after it is made.

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from graphc.ir.kernel import (
     Affine,
-    Axis,
+    Anchor,
     Compute,
+    Constant,
     Guard,
     IndexValue,
     Load,
@@ -73,25 +74,25 @@ def _in_axis_order(affine: Affine, order: Mapping[str, int]) -> Affine:
 
 def rename_scalars(statement: Statement, table: Mapping[str, str]) -> Statement:
     """Rename scalars in definitions, arguments and indirect indices."""
-    affine = {old: Affine.axis(new) for old, new in table.items()}
-    statement = map_statement(statement, lambda expression: expression.substitute(affine))
     match statement:
-        case Compute():
-            return replace(
-                statement,
-                name=table.get(statement.name, statement.name),
-                arguments=tuple(table.get(a, a) for a in statement.arguments),
-            )
-        case Reduce():
-            return replace(
-                statement,
-                name=table.get(statement.name, statement.name),
-                argument=table.get(statement.argument, statement.argument),
-            )
-        case Store():
-            return replace(statement, value=table.get(statement.value, statement.value))
-        case _:
+        case Constant() | Anchor():
             return replace(statement, name=table.get(statement.name, statement.name))
+        case Compute():
+            arguments = tuple(table.get(a, a) for a in statement.arguments)
+            return replace(statement, name=table.get(statement.name, statement.name), arguments=arguments)
+        case Reduce():
+            argument = table.get(statement.argument, statement.argument)
+            return replace(statement, name=table.get(statement.name, statement.name), argument=argument)
+    statement = map_statement(statement, lambda expression: _renamed(expression, table))
+    if isinstance(statement, Store):
+        return replace(statement, value=table.get(statement.value, statement.value))
+    return replace(statement, name=table.get(statement.name, statement.name))
+
+
+def _renamed(expression: Affine, table: Mapping[str, str]) -> Affine:
+    if not any(name in table for name, _ in expression.terms):
+        return expression
+    return Affine(expression.offset, tuple((table.get(name, name), stride) for name, stride in expression.terms))
 
 
 def rename_buffers(statement: Statement, table: Mapping[str, str]) -> Statement:
@@ -100,7 +101,3 @@ def rename_buffers(statement: Statement, table: Mapping[str, str]) -> Statement:
             return replace(statement, buffer=table[statement.buffer])
         case _:
             return statement
-
-
-def axis_of(axes: tuple[Axis, ...], name: str) -> Axis:
-    return next(axis for axis in axes if axis.name == name)

@@ -64,6 +64,7 @@ class _Assigner:
         self.copied_reads: dict[str, list[int]] = {}
         self.storage = Storage(graph, aliases(graph), {}, {})
         self.names = set(self.values)
+        self.readers = self.all_readers()
 
     def run(self) -> tuple[Storage, dict[int, Space]]:
         storage = self.storage
@@ -167,13 +168,15 @@ class _Assigner:
 
     def readers_of(self, root: str) -> list[int]:
         """Groups that read a root's memory, under any of its shapes."""
-        names = {name for name, found in self.storage.root.items() if found == root}
-        numbers = [
-            number
-            for number, lowered in self.lowered.items()
-            if names & lowered.sources.keys() or names & self.part.spaces[number].whole.keys()
-        ]
-        return [*numbers, *self.copied_reads.get(root, ())]
+        return [*self.readers.get(root, ()), *self.copied_reads.get(root, ())]
+
+    def all_readers(self) -> dict[str, list[int]]:
+        """The groups that read each root."""
+        found: dict[str, dict[int, None]] = {}
+        for number, lowered in self.lowered.items():
+            for name in (*lowered.sources, *self.part.spaces[number].whole):
+                found.setdefault(self.storage.root[name], {})[number] = None
+        return {root: list(numbers) for root, numbers in found.items()}
 
     def copy_update(self, target: str, value: Value) -> None:
         """Write a state by a copy when everybody has read its old value."""
