@@ -12,13 +12,13 @@ from typing import Literal, TypeAlias
 
 from graphc.diagnostics import EXIT_BUG, Diagnostic, GraphcError
 from graphc.ir.graph import Graph, Node
-from graphc.ir.verify import verify_graph
 from graphc.passes.base import NodeError, Pass
 from graphc.passes.cse import ShareCommon
 from graphc.passes.fold import Fold
 from graphc.passes.prune import Prune
 from graphc.passes.simplify import Simplify
 from graphc.passes.strip_markers import StripMarkers
+from graphc.primitives.verify import verify_graph
 
 Dump: TypeAlias = Callable[[int, str, Graph], None]
 """Called with a counter, the name of what made the graph ("input" or a pass), and the graph."""

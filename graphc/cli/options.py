@@ -12,7 +12,7 @@ import click
 from graphc.cli.model import Model, load_model
 from graphc.diagnostics import closest, fail
 from graphc.ir.graph import Graph, InputKind
-from graphc.ir.verify import verify_graph
+from graphc.primitives.verify import verify_graph
 from graphc.symbol import Symbol
 from graphc.types import DType
 

@@ -22,9 +22,9 @@ from graphc.driver.executable import Executable
 from graphc.driver.store import remember
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
-from graphc.ir.verify import verify_graph
 from graphc.passes.fusion import FusionOptions, fuse
 from graphc.passes.manager import PassManager, Report, default_pipeline
+from graphc.primitives.verify import verify_graph
 from graphc.runtime.context import Context
 from graphc.symbol import Symbol
 from graphc.symbol.trace import trace

@@ -30,7 +30,7 @@ _ORIGIN = re.compile(rf"[ \t]*(?:{_PART}:(-?\d+)[ \t]+)?{_PART}[ \t]+{_PART}[ \t
 def parse_graph(text: str) -> Graph:
     """The graph of a text; error G310 with the line and what was expected there.
 
-    Only the form is read: `ir.verify.verify_graph` checks what the graph means.
+    Only the form is read: `primitives.verify.verify_graph` checks what the graph means.
     """
     return _GraphParser(text).graph()
 

@@ -199,7 +199,7 @@ def test_damaged_data_files(write: Write) -> None:
     write("bad.graph", GRAPH.replace("add(%x, %x)", "add(%x, %z)"))
     with pytest.raises(GraphcError):
         cli_graph = load_model("bad.graph").value
-        from graphc.ir.verify import verify_graph
+        from graphc.primitives.verify import verify_graph
 
         assert isinstance(cli_graph, Graph)
         verify_graph(cli_graph)

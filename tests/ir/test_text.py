@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from graphc.diagnostics import GraphcError, Location
 from graphc.ir.graph import Attributes, Graph, Input, InputKind, Node, Origin, Update, Value
 from graphc.ir.text import parse_graph, print_graph
-from graphc.ir.verify import verify_graph
 from graphc.primitives.builder import Builder
+from graphc.primitives.verify import verify_graph
 from graphc.types import DType, TensorType, dimension, symbol
 from support.graphs import KINDS, random_graph
 

@@ -9,9 +9,9 @@ import torch
 import graphc as mx
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph
-from graphc.ir.verify import verify_graph
 from graphc.operators import operator, operators
 from graphc.passes.gradient import gradient
+from graphc.primitives.verify import verify_graph
 from graphc.symbol import Symbol
 from graphc.symbol.trace import trace
 from graphc.types import DType, numpy_dtype

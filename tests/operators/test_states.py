@@ -9,8 +9,8 @@ import torch
 import graphc as mx
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import InputKind
-from graphc.ir.verify import verify_graph
 from graphc.passes.gradient import gradient
+from graphc.primitives.verify import verify_graph
 from graphc.symbol.trace import trace
 
 Tensor = torch.Tensor

@@ -8,13 +8,13 @@ import torch
 from graphc.diagnostics import GraphcError, Location
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph, InputKind, Origin, Value
-from graphc.ir.verify import verify_graph
 from graphc.passes.gradient import Gradient, gradient
 from graphc.passes.manager import PassManager
 from graphc.passes.simplify import Simplify
 from graphc.primitives import declare
 from graphc.primitives.builder import Builder
 from graphc.primitives.declare import Kind, Primitive
+from graphc.primitives.verify import verify_graph
 from graphc.types import TensorType
 from support.graph_checks import directional_differences
 

@@ -5,7 +5,6 @@ import torch
 
 from graphc.ir.graph import Graph
 from graphc.ir.text import parse_graph, print_graph
-from graphc.ir.verify import verify_graph
 from graphc.passes.cse import ShareCommon
 from graphc.passes.fold import Fold
 from graphc.passes.gradient import gradient
@@ -14,6 +13,7 @@ from graphc.passes.prune import Prune
 from graphc.passes.simplify import Simplify
 from graphc.passes.split import split
 from graphc.passes.strip_markers import StripMarkers
+from graphc.primitives.verify import verify_graph
 from support.graph_checks import assert_same_results, directional_differences, results
 from support.graphs import KINDS, random_graph, random_inputs
 

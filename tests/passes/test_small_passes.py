@@ -12,7 +12,6 @@ import torch
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph, InputKind, Origin, Value
 from graphc.ir.text import parse_graph
-from graphc.ir.verify import verify_graph
 from graphc.passes.base import Pass
 from graphc.passes.cse import ShareCommon
 from graphc.passes.fold import Fold
@@ -21,6 +20,7 @@ from graphc.passes.prune import Prune
 from graphc.passes.simplify import Simplify
 from graphc.passes.strip_markers import StripMarkers
 from graphc.primitives.builder import Builder
+from graphc.primitives.verify import verify_graph
 from graphc.types import DType, TensorType
 
 T = TensorType.parse

@@ -8,11 +8,11 @@ import torch
 from graphc.diagnostics import GraphcError
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph, InputKind
-from graphc.ir.verify import verify_graph
 from graphc.passes.gradient import gradient
 from graphc.passes.simplify import Simplify
 from graphc.passes.split import Split, split
 from graphc.primitives.builder import Builder
+from graphc.primitives.verify import verify_graph
 from graphc.types import TensorType
 
 T = TensorType.parse

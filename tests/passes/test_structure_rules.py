@@ -9,11 +9,11 @@ import torch
 
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph, Value
-from graphc.ir.verify import verify_graph
 from graphc.passes.rewrite import Rewriter
 from graphc.passes.rules import algebra
 from graphc.passes.simplify import RULES, Simplify
 from graphc.primitives.builder import Builder
+from graphc.primitives.verify import verify_graph
 from graphc.types import DType, TensorType, symbol
 from support.graphs import random_inputs
 

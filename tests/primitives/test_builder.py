@@ -9,8 +9,8 @@ import torch
 from graphc.diagnostics import GraphcError, Location
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph, InputKind, Origin, Value
-from graphc.ir.verify import verify_graph
 from graphc.primitives.builder import Builder, rebuild
+from graphc.primitives.verify import verify_graph
 from graphc.types import DType, TensorType, symbol
 
 N = symbol("N")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from graphc.ir.verify import verify_graph
 from graphc.primitives import Kind, primitive, primitives
+from graphc.primitives.verify import verify_graph
 from support.differentiate import check_gradient, differentiate, weighted
 from support.primitive_cases import CASES, Case
 

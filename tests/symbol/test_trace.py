@@ -8,8 +8,8 @@ import torch
 import graphc as mx
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph, InputKind
-from graphc.ir.verify import verify_graph
 from graphc.operators.declare import Operator
+from graphc.primitives.verify import verify_graph
 from graphc.symbol.trace import trace
 
 

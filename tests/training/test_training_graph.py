@@ -11,10 +11,10 @@ from graphc import symbol as sym
 from graphc.diagnostics import GraphcError
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph, InputKind
-from graphc.ir.verify import verify_graph
 from graphc.optimizer import SGD, Adam, Optimizer, create
 from graphc.passes.manager import PassManager, default_pipeline
 from graphc.primitives.builder import Builder
+from graphc.primitives.verify import verify_graph
 from graphc.training import COUNT, LEARNING_RATE, training_graph
 from graphc.types import TensorType
 

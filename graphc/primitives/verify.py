@@ -1,7 +1,4 @@
-"""verify_graph: whether a graph obeys the rules of the Graph IR and of its primitives.
-
-The primitives stand above the IR, so their registry is read when a graph is verified, not at import.
-"""
+"""verify_graph: whether a graph obeys the rules of the Graph IR and of its primitives."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import Any
 
 from graphc.diagnostics import GraphcError, Operand, fail
 from graphc.ir.graph import Graph, Node, Value
+from graphc.primitives import TypeRuleError, primitive
 from graphc.types import TensorType, dim_symbols, same_shape
 
 
@@ -74,8 +72,6 @@ def _require_defined(
 
 
 def _check_rule(graph: Graph, node: Node) -> None:
-    from graphc.primitives import TypeRuleError, primitive
-
     declared = primitive(node.primitive)
     try:
         complete = declared.complete(node.attributes)

@@ -9,8 +9,8 @@ import pytest
 from graphc.diagnostics import GraphcError, Location
 from graphc.ir.graph import Attributes, Graph, InputKind, Node, Origin, Update, Value
 from graphc.ir.text import parse_graph
-from graphc.ir.verify import verify_graph
 from graphc.primitives.builder import Builder
+from graphc.primitives.verify import verify_graph
 from graphc.types import DType, TensorType, dimension, symbol
 
 F32_2 = TensorType(DType.F32, (2,))
