@@ -1,14 +1,23 @@
-"""Operators that stretch or pad a tensor: broadcast_to, broadcast_axis, broadcast_like, Pad."""
+"""Operators that stretch, repeat, turn round or pad a tensor: broadcast_to, tile, repeat, reverse, Pad."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from graphc.ir.graph import Value
-from graphc.operators.axes import normalize_axis
+from graphc.operators.axes import normalize_axes, normalize_axis
 from graphc.operators.declare import Context, Operator, declare
-from graphc.operators.inference import BrokenRuleError, same_dtype_but
-from graphc.operators.parameters import Parameters, choice, integers, number
+from graphc.operators.inference import BrokenRuleError, same_dtype_but, same_shape_rule
+from graphc.operators.parameters import (
+    INTEGER,
+    Parameter,
+    Parameters,
+    choice,
+    integer,
+    integers,
+    number,
+    optional,
+)
 from graphc.primitives.builder import Builder
 from graphc.types import Dim, dimension, format_dim, same_dim
 
@@ -82,6 +91,78 @@ declare(
         _broadcast_like,
         arguments=("lhs", "rhs"),
         dtypes=same_dtype_but("rhs"),
+    )
+)
+
+
+# Repeating
+
+
+def _tile(builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context) -> Value:
+    x, reps = inputs[0], parameters.reps
+    rank = max(x.type.rank, len(reps))
+    shape = (*(1,) * (rank - x.type.rank), *x.type.shape)
+    counts = (*(1,) * (rank - len(reps)), *reps)
+    return repeated(builder, builder.reshape(x, shape), counts, before=True)
+
+
+def repeated(builder: Builder, x: Value, counts: Sequence[int], before: bool) -> Value:
+    """Each axis repeated as a whole (before) or element by element, by a broadcast over a new axis beside it."""
+    wide: list[Dim] = []
+    axes = []
+    for dim, count in zip(x.type.shape, counts, strict=True):
+        pair = (count, dim) if before else (dim, count)
+        axes.append(len(wide) + (count != 1 and before))
+        wide += pair if count != 1 else (dim,)
+    result = [dimension(dim * count) for dim, count in zip(x.type.shape, counts, strict=True)]
+    return builder.reshape(builder.broadcast(x, wide, axes), result)
+
+
+declare(
+    Operator(
+        "tile",
+        "The tensor repeated as a whole along each axis.",
+        _tile,
+        parameters=(integers("reps", "Number of copies along each trailing axis.", minimum=1),),
+    )
+)
+
+
+def _repeat(builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context) -> Value:
+    x = inputs[0]
+    if parameters.axis is None:
+        x = builder.reshape(x, (x.type.size,))
+    axis = normalize_axis(parameters.axis or 0, x.type.rank)
+    counts = [parameters.repeats if k == axis else 1 for k in range(x.type.rank)]
+    return repeated(builder, x, counts, before=False)
+
+
+declare(
+    Operator(
+        "repeat",
+        "Each element repeated along an axis.",
+        _repeat,
+        parameters=(
+            integer("repeats", "Number of copies of each element.", minimum=1),
+            Parameter("axis", optional(INTEGER), "The axis; all elements in one row by default.", None),
+        ),
+    )
+)
+
+
+def _reverse(builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context) -> Value:
+    x = inputs[0]
+    return builder.emit("reverse", x, axes=normalize_axes(parameters.axis, x.type.rank))
+
+
+declare(
+    Operator(
+        "reverse",
+        "The order of elements reversed along axes.",
+        _reverse,
+        parameters=(integers("axis", "The axes."),),
+        shapes=same_shape_rule,
+        aliases=("flip",),
     )
 )
 

@@ -15,7 +15,8 @@ from graphc.primitives.verify import verify_graph
 from graphc.symbol import Symbol
 from graphc.symbol.trace import trace
 from graphc.types import DType, numpy_dtype
-from support.operator_cases import CASES, ELSEWHERE, Case
+from support.cases import Case
+from support.operator_cases import CASES, ELSEWHERE
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
