@@ -43,7 +43,7 @@ class Kind(enum.Enum):
 
 
 class TypeRuleError(Exception):
-    """A type rule is broken; the message states the rule. The Builder turns it into a diagnostic with the user's line."""
+    """A type rule is broken; the message states it. The Builder turns it into a diagnostic with the user's line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,10 @@ GradientRule: TypeAlias = "Callable[[Builder, Node, tuple[Value | None, ...]], S
 Oracle: TypeAlias = (
     "Callable[[tuple[torch.Tensor, ...], Node, tuple[tuple[int, ...], ...]], tuple[torch.Tensor, ...]]"
 )
-"""(operands, node, concrete output shapes) to outputs, computed with torch in the operands' dtype (float64 in tests)."""
+"""(operands, node, concrete output shapes) to outputs, computed with torch in the operands' types."""
 
 ViewRule: TypeAlias = "Callable[[Node, tuple[Affine, ...]], tuple[ViewAccess, ...]]"
-"""(node, index of the output element) to the possible sources; exactly one has guards that hold, or none (then `fill`)."""
+"""(node, index of the output element) to the possible sources; the guards of one hold, or of none (then `fill`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ BROKEN: list[Broken] = [
     ("stop_gradient", [], {}, "takes 1 operand, got 0"),
     ("with_gradient", ["f32[2]", "f32[3]", "f32[2]"], {}, "gradient must have shape [3], got [2]"),
     ("with_gradient", ["f32[2]", "i32[3]", "i32[3]"], {}, "must be floating-point"),
-    ("with_gradient", ["f32[2]", "f32[3]", "f32[3]"], {"scaled": True}, "(scaled by its own gradient) must have shape [3]"),
+    ("with_gradient", ["f32[2]", "f32[3]", "f32[3]"], {"scaled": True}, "its own gradient) must have shape [3]"),
 ]  # fmt: skip
 
 
