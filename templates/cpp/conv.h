@@ -178,6 +178,8 @@ template <class T> struct gc_image_rows {
     return {scratch, step, 1};
   }
 
+  gc_ahead<T> ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
+
   // Pixels k .. k + depth of one row: whole output rows together, the ragged ends one by one.
   void copy_row(int64_t row, int64_t k, int64_t depth, T* to) const {
     const int64_t channel = row / shape.kernel(), place = row % shape.kernel();

@@ -39,8 +39,8 @@ extern "C" void free(void*) noexcept;
 #define GC_TILE_ROWS 6  // 12 of 16
 #endif
 #define GC_TILE_VECTORS 2
-#define GC_BLOCK_COLUMNS 384
-#define GC_BLOCK_DEPTH(T) (1536 / (int64_t)sizeof(T))
+#define GC_BLOCK_COLUMNS 512
+#define GC_BLOCK_DEPTH(T) (1024 / (int64_t)sizeof(T))
 #define GC_MOST_OFFSETS 8192
 #define GC_BLOCK_ROWS(T) (GC_TILE_ROWS * (GC_TILE_ROWS > 8 ? 144 : 336) / (int64_t)sizeof(T))
 
@@ -131,12 +131,24 @@ GC_INLINE void gc_tile_rows(int64_t rows, int64_t depth, const T* a, int64_t a_r
 #undef GC_TILE_STEP
 }
 
+// Rows of A that the next panel will read, to be fetched while this one computes.
+template <class T> struct gc_ahead {
+  const T* data;  // null: nothing to fetch
+  int64_t rows, row, depth;
+
+  void fetch(int64_t begin, int64_t end) const {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t k = 0; k < depth; k += 64 / (int64_t)sizeof(T)) __builtin_prefetch(data + i * row + k);
+  }
+};
+
 // One panel of rows of C: `columns` is rounded up to whole lanes, c has room for them.
 template <class T, bool Gather>
 GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row, int64_t a_col,
-                              const gc_panels<T>& b, T* c, int64_t c_row, bool accumulate) {
+                              const gc_panels<T>& b, T* c, int64_t c_row, bool accumulate, const gc_ahead<T>& ahead) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
   for (int64_t n = 0; n < columns; n += W) {
+    if (ahead.data) ahead.fetch(n * ahead.rows / columns, gc_min_of(n + W, columns) * ahead.rows / columns);
     const bool last = n + W >= columns;
     const T* from = last ? b.last : b.data + n / W * b.step;
     const int64_t row = last ? b.last_row : b.row;
@@ -237,7 +249,8 @@ GC_NOINLINE void gc_pack_panel(const T* GC_RESTRICT from, int64_t row_stride, in
 // ---- Operands ---------------------------------------------------------------------------------------------------------
 //
 // A left operand has   rows(m, rows, k, depth, reuse, scratch) -> gc_rows: where those rows lie, copied to scratch or
-//                      not (scratch holds GC_TILE_ROWS * (GC_BLOCK_DEPTH + 16) elements; reuse is the columns of C).
+//                      not (scratch holds GC_TILE_ROWS * (GC_BLOCK_DEPTH + 16) elements; reuse is the columns of C);
+//                      ahead(m, rows, k, depth) -> gc_ahead: what rows() will read.
 // A right operand has  pack(k, depth, n, columns, width, out): out[i * width + j] = B[k + i, n + j], and zero for
 //                      columns <= j < width;
 //                      direct(rows, depth), whether B[k, n .. n + lanes) may be loaded in place instead;
@@ -262,6 +275,10 @@ template <class T> struct gc_matrix {
     bool clash = row_stride * (int64_t)sizeof(T) % 2048 == 0 && col_stride == 1;
     if (rows == 1 || (reuse <= 128 && !clash)) return {from, row_stride, col_stride};
     return copy_rows(from, rows, depth, scratch);
+  }
+
+  gc_ahead<T> ahead(int64_t m, int64_t rows, int64_t k, int64_t depth) const {
+    return {col_stride == 1 && rows > 0 ? at(m, k) : nullptr, rows, row_stride, depth};
   }
 
   gc_rows<T> copy_rows(const T* from, int64_t rows, int64_t depth, T* scratch) const {
@@ -344,7 +361,9 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
           const int64_t rows = gc_min_of<int64_t>(GC_TILE_ROWS, m_stop - m);
           const gc_rows<T> a = left.rows(m, rows, k, steps, columns, work.left);
           T* sums = work.sums + (whole ? 0 : (m - m_block) * sums_row);
-          gc_row_panel<T, Right::gathers>(rows, columns, steps, a.data, a.row, a.column, panels, sums, sums_row, k > 0);
+          const int64_t next = m + rows, next_rows = gc_min_of<int64_t>(GC_TILE_ROWS, m_stop - next);
+          gc_row_panel<T, Right::gathers>(rows, columns, steps, a.data, a.row, a.column, panels, sums, sums_row, k > 0,
+                                          left.ahead(next, next_rows, k, steps));
           if (k + steps >= depth) finish(m, rows, n, columns, (const T*)sums, sums_row);
         }
       }
