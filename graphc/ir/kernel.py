@@ -121,6 +121,8 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
+    """A literal."""
+
     name: str
     dtype: DType
     value: Literal
@@ -181,6 +183,8 @@ class Reduction(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
+    """The reduction of a scalar over all reduction axes of the nest."""
+
     name: str
     dtype: DType
     operation: Reduction
@@ -199,6 +203,8 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Store:
+    """Write one element."""
+
     buffer: str
     index: tuple[Affine, ...]
     value: str
@@ -227,6 +233,8 @@ class Nest:
 
 
 class Access(enum.Enum):
+    """What a kernel does with a buffer."""
+
     IN = "in"
     OUT = "out"
     INOUT = "inout"

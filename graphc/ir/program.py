@@ -20,8 +20,10 @@ from graphc.types import Dim, TensorType
 
 
 class Role(enum.Enum):
-    """Who owns a buffer: the caller (input, output), the executable (state: parameters, optimizer and random state,
-    kept between calls), or the arena (intermediate, workspace).
+    """Who owns a buffer.
+
+    The caller (input, output), the executable (state: parameters, optimizer and random state, kept between calls), or
+    the arena (intermediate, workspace).
     """
 
     INPUT = "input"
@@ -123,7 +125,8 @@ class Plan:
             "naive": self.naive,
             "lower_bound": self.lower_bound,
             "placements": [
-                {"buffer": p.buffer, "offset": p.offset, "size": p.size, "first": p.lifetime.first, "last": p.lifetime.last}
+                {"buffer": p.buffer, "offset": p.offset, "size": p.size, "first": p.lifetime.first}
+                | {"last": p.lifetime.last}
                 for p in self.placements
             ],
         }
