@@ -51,7 +51,11 @@ class Maker(Builder):
 
 def bias_gelu_residual() -> Graph:
     b = Maker("bias_gelu_residual")
-    x, bias, residual = b.data("x", "f32[N,1024]"), b.parameter("bias", "f32[1024]"), b.data("res", "f32[N,1024]")
+    x, bias, residual = (
+        b.data("x", "f32[N,1024]"),
+        b.parameter("bias", "f32[1024]"),
+        b.data("res", "f32[N,1024]"),
+    )
     with b.named("gelu", "LeakyReLU"):
         y = b.gelu(b.add(x, bias))
     with b.named("out", "elemwise_add"):
@@ -234,7 +238,7 @@ CASES: dict[str, tuple[Callable[[], Graph], int]] = {
     "sgd_epilogue": (sgd_epilogue, 1),
     "optimizer_updates": (optimizer_updates, 1),
     "batch_norm_statistics": (batch_norm_statistics, 2),
-    "attention": (attention, 8),
+    "attention": (attention, 6),
     "max_pool_pair": (max_pool_pair, 2),
     "concat_parts": (concat_parts, 2),
 }
