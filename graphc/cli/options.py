@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -212,13 +213,21 @@ def _sizes(context: click.Context, option: click.Parameter, values: tuple[str, .
     return result
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """A warning as one line of talk; its place in the sources tells users nothing."""
+    click.echo(f"warning: {message}", err=True)
+
+
 def model_options(function: F) -> F:
     """Add MODEL and its options to a command, which takes them as one `request: Request`."""
 
     @functools.wraps(function)
     def command(*args: Any, **given: Any) -> Any:
         fields = {name: given.pop(name) for name in Request.__dataclass_fields__}
-        return function(*args, request=Request(**fields), **given)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", RuntimeWarning)
+            warnings.showwarning = _show_warning
+            return function(*args, request=Request(**fields), **given)
 
     decorators = (
         click.argument("model"),

@@ -130,3 +130,31 @@ def test_pickled_arrays_are_not_opened(folder: Path) -> None:
     numpy.save(folder / "x.npy", numpy.array([{}], object), allow_pickle=True)
     with pytest.raises(Exception, match="G324"):
         read_arrays(folder / "x.npy")
+
+
+def test_without_a_compiler_the_reference_takes_over_aloud(
+    graphc: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    result = graphc("run", "double.graph", "--json", "--check")
+    assert result.code == 0
+    assert result.json["target"] == "reference"
+    assert result.err.startswith("warning: no working C++ compiler (tried no-such-compiler)")
+
+
+def test_compiler_that_fails_is_reported_with_the_operator(
+    graphc: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # It builds the probe, so it is found, and fails on everything that graphc generates.
+    compiler = folder / "c++"
+    compiler.write_text(
+        '#!/bin/sh\nfor word; do case "$word" in *probe.cpp) exec g++ "$@";; esac; done\n'
+        'echo "error: internal compiler error" >&2\nexit 1\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    result = graphc("run", "net.py")
+    assert (result.code, result.out) == (4, "")
+    assert "error[G502]" in result.err
+    assert "internal compiler error" in result.err
