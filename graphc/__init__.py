@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphc.driver.executor import bind, simple_bind
     from graphc.driver.training import training_step
     from graphc.runtime.context import Context, cpu, current_context, gpu
-    from graphc.symbol import AttrScope, Group, Symbol, Variable, name, var
+    from graphc.symbol import AttrScope, Group, Symbol, Variable, attribute, name, var
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ _LAZY: dict[str, str] = {
     "var": "graphc.symbol:var",
     "Group": "graphc.symbol:Group",
     "AttrScope": "graphc.symbol:AttrScope",
+    "attribute": "graphc.symbol:attribute",
     "name": "graphc.symbol:name",
     # compiling and executing
     "driver": "graphc.driver",
@@ -66,6 +67,7 @@ __all__ = [
     "Symbol",
     "Variable",
     "__version__",
+    "attribute",
     "bind",
     "compile",
     "cpu",
