@@ -14,6 +14,7 @@ def prepare() -> None:
     interpreter.ReduceOps.generic_reduce = _reduce_halves
     product = interpreter.InterpreterBuilder.create_dot
     splat = interpreter.InterpreterBuilder.create_splat
+    cast = interpreter.InterpreterBuilder.cast_impl
 
     def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
         return product(self, _widened(a), _widened(b), *rest)
@@ -21,7 +22,11 @@ def prepare() -> None:
     def create_splat(self: Any, type: Any, scalar: Any) -> Any:
         return splat(self, type, _as_truth(scalar))
 
+    def cast_impl(self: Any, value: Any, type: Any) -> Any:
+        return _narrowed(value, type) or cast(self, value, type)
+
     interpreter.InterpreterBuilder.create_dot = create_dot
+    interpreter.InterpreterBuilder.cast_impl = cast_impl
     interpreter.InterpreterBuilder.create_splat = create_splat
     set_attribute = interpreter._LangPatchScope.set_attr
 
@@ -39,7 +44,11 @@ def _reduce_halves(self: Any, operands: tuple[Any, ...]) -> list[Any]:
     values = [(operand.handle.data, operand.dtype) for operand in operands]
     while (half := values[0][0].shape[self.axis] // 2) > 0:
         halves = [
-            [self.to_tensor(part, dtype) for data, dtype in values for part in [_half(data, self.axis, half, side)]]
+            [
+                self.to_tensor(part, dtype)
+                for data, dtype in values
+                for part in [_half(data, self.axis, half, side)]
+            ]
             for side in (0, 1)
         ]
         result = self.combine_fn.fn(*halves[0], *halves[1])
@@ -64,6 +73,20 @@ def _widened(operand: Any) -> Any:
     if operand.dtype != tl.bfloat16:
         return operand
     return TensorHandle((operand.data.astype(numpy.uint32) << 16).view(numpy.float32), tl.float32)
+
+
+def _narrowed(value: Any, type: Any) -> Any:
+    """f32 rounded to the nearest bfloat16, halves to even, as the hardware does; None for any other cast."""
+    import numpy
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    if value.dtype.scalar != tl.float32 or type.scalar != tl.bfloat16:
+        return None
+    bits = numpy.ascontiguousarray(value.data).view(numpy.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    narrow = numpy.where(numpy.isnan(value.data), (bits >> 16) | 0x40, rounded).astype(numpy.uint16)
+    return TensorHandle(narrow.reshape(numpy.shape(value.data)), tl.bfloat16)
 
 
 def _as_truth(scalar: Any) -> Any:

@@ -69,7 +69,8 @@ def test_bfloat16_products_and_rows(interpreter: Interpreter) -> None:
     nest = replace(
         bf16.nests[0],
         body=tuple(
-            replace(s, dtype=DType.BF16) if getattr(s, "dtype", None) is DType.F16 else s for s in bf16.nests[0].body
+            replace(s, dtype=DType.BF16) if getattr(s, "dtype", None) is DType.F16 else s
+            for s in bf16.nests[0].body
         ),
     )
     generated = generate(program_of(replace(bf16, nests=(nest,))))
@@ -107,7 +108,9 @@ def test_truth_values(interpreter: Interpreter) -> None:
     b.store("any", ["i"], b.reduce("any", positive))
     b.store("count", ["i"], b.reduce("sum", b.cast(positive, DType.I64)))
     b.store("y", ["i", "j"], b.compute("logical_not", positive, dtype=DType.BOOL))
-    kernels = Kernels(program_of(make_kernel("truth", ts, [b], outputs=["any", "y", "count"])), interpreter.run)
+    kernels = Kernels(
+        program_of(make_kernel("truth", ts, [b], outputs=["any", "y", "count"])), interpreter.run
+    )
     arrays = kernels.inputs(3)
     got = kernels.run(arrays)
     np.testing.assert_array_equal(got["any"], (arrays["x"] > 2).any(1))

@@ -117,9 +117,16 @@ def _plan(kernel: Kernel, target: GpuTarget) -> TileSchedule:
     rows, columns, inner, outer = (
         size_guess(size_of(axes)) for axes in (product.rows, product.columns, product.inner, product.outer)
     )
-    plan = tile_schedule(types[anchor.operands[0]].dtype, rows, columns, inner, outer, target)
+    plan = tile_schedule(
+        types[anchor.operands[0]].dtype, rows, columns, inner, outer, target, _gathered(product)
+    )
     splits = kernel.attributes.get("splits")
     return plan if splits is None else replace(plan, splits=splits)
+
+
+def _gathered(product: Product) -> bool:
+    """Whether an operand is gathered element by element, as the windows of a convolution are."""
+    return bool(product.a.guards or product.b.guards)
 
 
 # Printing

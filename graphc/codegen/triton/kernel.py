@@ -9,7 +9,7 @@ from graphc.codegen.triton.expressions import Names, dim_text
 from graphc.codegen.triton.nest import NestPrinter, NestText
 from graphc.codegen.triton.scalars import HELPER_NAMES
 from graphc.codegen.triton.schedule import GpuTarget, Group, NestSchedule, schedule
-from graphc.ir.kernel import Kernel, Nest
+from graphc.ir.kernel import Affine, Kernel, Nest, Random
 from graphc.templates import render
 from graphc.types import Dim, DType, product
 
@@ -56,6 +56,12 @@ class KernelNames:
         pointers = {p.name: names.new(f"{p.name}_ptr") for p in kernel.parameters}
         sizes = [p.type.size for p in kernel.parameters]
         sizes += [product(axis.extent for axis in nest.axes) for nest in kernel.nests]
+        sizes += [
+            _reach(statement.index, nest)
+            for nest in kernel.nests
+            for statement in nest.body
+            if isinstance(statement, Random)
+        ]
         symbolic = tuple(dict.fromkeys(size for size in sizes if not isinstance(size, int)))
         large = any(isinstance(size, int) and size >= WIDE for size in sizes)
         index_type = "tl.int64" if large else "INDEX" if symbolic else "tl.int32"
@@ -79,6 +85,12 @@ def print_kernel(kernel: Kernel, function: str, target: GpuTarget) -> KernelSour
     if len(nests) == 1:
         return _single(kernel, function, shared, nests[0], schedules[0])
     return _horizontal(kernel, function, shared, nests, schedules)
+
+
+def _reach(expression: Affine, nest: Nest) -> Dim:
+    """A bound of the values that a counter takes."""
+    extents = {axis.name: axis.extent for axis in nest.axes}
+    return sum((stride * extents[name] for name, stride in expression.terms), start=expression.offset)
 
 
 def grid_of(plan: NestSchedule) -> tuple[tuple[Dim, int], ...]:

@@ -52,7 +52,7 @@ class Group:
     @property
     def exact(self) -> bool:
         """Whether whole blocks cover the extent, so that no element needs a mask."""
-        return self.block == 1 or dimension(self.extent % self.block) == 0
+        return self.block == 1 or (self.extent != 0 and dimension(self.extent % self.block) == 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,12 @@ _DOUBLE = ((16, 16, 8, 2, 4),)
 
 
 def tile_schedule(
-    dtype: DType, rows: int, columns: int, inner: int, outer: int, target: GpuTarget
+    dtype: DType, rows: int, columns: int, inner: int, outer: int, target: GpuTarget, gathered: bool = False
 ) -> TileSchedule:
-    """The largest tile that still gives every multiprocessor one, no larger than the result needs."""
+    """The largest tile that still gives every multiprocessor one, no larger than the result needs.
+
+    gathered: an operand's elements have addresses of their own, which take registers: fewer of them a thread.
+    """
     table: tuple[tuple[int, int, int, int, int], ...]
     table = _HALF if dtype in (DType.F16, DType.BF16) else _FLOAT if dtype is DType.F32 else _DOUBLE
     if dtype is DType.F32 and target.tf32:
@@ -78,12 +81,17 @@ def tile_schedule(
     if chosen is None:
         # Too few tiles for the device either way: small ones, or larger ones whose sum is split.
         chosen = fitting[min(len(fitting) - 1, 2)] if inner >= 1024 else fitting[-1]
-    splits = _splits(count(chosen), inner, chosen[2], target)
-    return TileSchedule(*chosen[:2], min(chosen[2], max(next_power_of_2(inner), 16)), *chosen[3:], splits)
+    block_rows, block_columns, block_inner, stages, warps = chosen
+    splits = _splits(count(chosen), inner, block_inner, target)
+    block_inner = min(block_inner, max(next_power_of_2(inner), 16))
+    if gathered:
+        block_inner = min(block_inner, 32)
+        warps = 8 if block_rows * block_columns >= 4096 else warps
+    return TileSchedule(block_rows, block_columns, block_inner, stages, warps, splits)
 
 
 def _splits(tiles: int, inner: int, block: int, target: GpuTarget) -> int:
-    """Parts of the sum, so that few tiles with long sums still fill the device; at least 8 blocks a part."""
+    """Parts of the sum, so that few tiles with long sums still fill the device; at least 512 elements a part."""
     if tiles * 2 > target.multiprocessors or tiles == 0:
         return 1
-    return max(1, min(target.multiprocessors // tiles, inner // (8 * block), 32))
+    return max(1, min(target.multiprocessors // tiles, inner // max(512, 4 * block), 32))
