@@ -14,7 +14,6 @@ from graphc.ir.graph import Graph
 from graphc.ir.kernel import Access
 from graphc.ir.program import Program
 from graphc.types import evaluate
-
 from support.native_graphs import concatenated
 from support.native_programs import Arrays, poison, random_array
 
@@ -63,7 +62,10 @@ class Kernels:
 
 
 def run_graphs(
-    programs: Sequence[Program], inputs: Sequence[Mapping[str, torch.Tensor]], sizes: Mapping[str, int], runner: Runner
+    programs: Sequence[Program],
+    inputs: Sequence[Mapping[str, torch.Tensor]],
+    sizes: Mapping[str, int],
+    runner: Runner,
 ) -> list[dict[str, torch.Tensor]]:
     """The outputs and updates of each program, updates under "update name"; all run as one module."""
     joined, starts = concatenated(list(programs))
@@ -109,7 +111,9 @@ def assert_matches_reference(
         )
 
 
-def on_gpu(program: TritonProgram, tensors: Sequence[torch.Tensor], sizes: Sequence[int]) -> list[torch.Tensor]:
+def on_gpu(
+    program: TritonProgram, tensors: Sequence[torch.Tensor], sizes: Sequence[int]
+) -> list[torch.Tensor]:
     """The runner for a real device."""
     from graphc.runtime.gpu import load
 

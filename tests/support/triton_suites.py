@@ -26,7 +26,9 @@ ODD = [(1, 1), (1, 17), (7, 1), (3, 64), (5, 130), (13, 1031)]
 
 
 def odd_shapes() -> Suite:
-    return [case for k, (rows, columns) in enumerate(ODD) for case in matrix_cases(rows, columns, str(k))], [{}]
+    return [case for k, (rows, columns) in enumerate(ODD) for case in matrix_cases(rows, columns, str(k))], [
+        {}
+    ]
 
 
 def symbolic_sizes() -> Suite:
