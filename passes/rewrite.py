@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphc.ir.graph import NO_ATTRIBUTES, Attributes, Graph, Node, Origins, Value, merge_origins
+from graphc.ir.graph import Attributes, Graph, Node, Origins, Value, merge_origins
 from graphc.passes.base import NodeError
 from graphc.passes.prune import Prune
 from graphc.primitives.builder import Builder, Scalar
@@ -64,6 +64,7 @@ class Rewriter(Builder):
         self._names = {value.name for value in graph.values()}
         self.offers = 0
         self.fired: dict[str, int] = {}
+        self.depth = 0
         self._graph = graph
         self._rules = rules
         self._share = share
@@ -95,12 +96,12 @@ class Rewriter(Builder):
         number: Scalar = node.attributes["value"]
         return number
 
-    def computed(self, name: str, *operands: Value) -> Value | None:
-        """The result of a primitive without attributes on these operands, where an earlier node computes it.
+    def computed(self, name: str, *operands: Value, **attributes: Any) -> Value | None:
+        """The result of a primitive on these operands, where an earlier node computes it.
 
         Found only while equal nodes are shared, as before that equal operands have different names.
         """
-        node = self._known.get(_key(primitive(name), operands, NO_ATTRIBUTES))
+        node = self._known.get(_key(primitive(name), operands, Attributes(attributes)))
         return None if node is None else node.output
 
     # The sweep
@@ -166,9 +167,11 @@ class Rewriter(Builder):
 
     def _apply(self, rule: Rule, node: Node) -> Value | None:
         outer, self._absorbed = self._absorbed, []
+        self.depth += 1
         try:
             return rule.apply(self, node)
         finally:
+            self.depth -= 1
             self._absorbed = outer
 
     def _equal_node(self, node: Node) -> Node | None:

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from graphc.ir.graph import Graph
 from graphc.passes.rewrite import Rule, rewrite
-from graphc.passes.rules import algebra, folding, reductions, views
+from graphc.passes.rules import algebra, folding, reductions, sums, views
 
-RULES: tuple[Rule, ...] = (*folding.RULES, *algebra.RULES, *views.RULES, *reductions.RULES)
+RULES: tuple[Rule, ...] = (*folding.RULES, *algebra.RULES, *views.RULES, *reductions.RULES, *sums.RULES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from graphc.ir.graph import Node, Value
 from graphc.passes.rewrite import Rewriter, Rule, on
 from graphc.types import Dim, DType, product, same_dim
@@ -38,33 +40,33 @@ def _reduce_broadcast(rewriter: Rewriter, node: Node) -> Value | None:
     spread = rewriter.producer(node.inputs[0], "broadcast")
     if spread is None:
         return None
-    operand, shape = spread.inputs[0], node.inputs[0].type.shape
-    source = {
-        axis: dim
-        for axis, dim in zip(spread.attributes["axes"], operand.type.shape, strict=True)
-        if same_dim(dim, shape[axis])
-    }
-    repeated = [axis for axis in node.attributes["axes"] if axis not in source]
+    shape = node.inputs[0].type.shape
+    repeated = [axis for axis in node.attributes["axes"] if axis in repeated_axes(spread)]
     if not repeated or any(shape[axis] == 0 for axis in repeated):
         return None
-    kept = [axis for axis in range(len(shape)) if axis not in repeated]
-    # Axes of the operand that it repeated from size 1 along a reduced axis go first.
-    rows = [axis for axis in spread.attributes["axes"] if axis not in repeated]
-    small = rewriter.reshape(
-        operand,
-        [
-            dim
-            for axis, dim in zip(spread.attributes["axes"], operand.type.shape, strict=True)
-            if axis in rows
-        ],
-    )
-    wide = rewriter.broadcast(small, [shape[axis] for axis in kept], [kept.index(axis) for axis in rows])
-    reduced = rewriter.reduce(
-        node.primitive, wide, [kept.index(axis) for axis in node.attributes["axes"] if axis in kept]
-    )
+    left = [axis for axis in range(len(shape)) if axis not in repeated]
+    axes = [left.index(axis) for axis in node.attributes["axes"] if axis in left]
+    reduced = rewriter.reduce(node.primitive, without_repeats(rewriter, spread, repeated), axes)
     if node.primitive in _IDEMPOTENT:
         return reduced
     return times(rewriter, reduced, product(shape[axis] for axis in repeated))
+
+
+def repeated_axes(spread: Node) -> set[int]:
+    """The axes along which a broadcast's elements are equal because it repeats them."""
+    shape = spread.output.type.shape
+    mapped = zip(spread.attributes["axes"], spread.inputs[0].type.shape, strict=True)
+    return set(range(len(shape))) - {axis for axis, dim in mapped if same_dim(dim, shape[axis])}
+
+
+def without_repeats(rewriter: Rewriter, spread: Node, axes: Collection[int]) -> Value:
+    """A broadcast without some of the axes that it repeats."""
+    shape = spread.output.type.shape
+    mapped = zip(spread.attributes["axes"], spread.inputs[0].type.shape, strict=True)
+    rows = [(axis, dim) for axis, dim in mapped if axis not in axes]
+    left = [axis for axis in range(len(shape)) if axis not in axes]
+    small = rewriter.reshape(spread.inputs[0], [dim for _, dim in rows])
+    return rewriter.broadcast(small, [shape[axis] for axis in left], [left.index(axis) for axis, _ in rows])
 
 
 def times(rewriter: Rewriter, value: Value, count: Dim) -> Value:
