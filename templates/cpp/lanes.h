@@ -58,6 +58,12 @@ template <class T, int64_t lanes, class V> GC_INLINE void gc_fill(T (&values)[la
   for (int64_t lane = 0; lane < lanes; ++lane) values[lane] = (T)value;
 }
 
+// Elements of another width: loops that mix widths have the lanes of the narrowest, so short ones copy first.
+template <class To, class From> GC_INLINE void gc_copy(To* target, const From* source, int64_t count) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) target[i] = (To)source[i];
+}
+
 // step(index, lane) for every index below extent; indices of one lane come in rising order.
 template <int64_t lanes, class Step> GC_INLINE void gc_for_lanes(int64_t extent, const Step& step) {
   const int64_t whole = extent / lanes * lanes;

@@ -12,7 +12,7 @@ from graphc.codegen.cpp.anchor_nests import anchor_nest
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_text
 from graphc.codegen.cpp.nests import flatten, lower, merge_axes
 from graphc.codegen.cpp.printer import NestPrinter, Writer, unravel
-from graphc.codegen.cpp.schedule import Mode, Schedule, decide
+from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.ir.kernel import Access, Affine, AnchorOperation, Axis, Kernel, Parameter, Store
 from graphc.types import Dim, DType, product, same_shape
@@ -66,7 +66,7 @@ def print_anchor(
     assert anchor is not None
     if has_template(kernel):
         return _TEMPLATES[anchor.primitive](_Call(out, kernel, anchor, buffers, names))
-    nest = lower(anchor_nest(kernel, anchor), kernel)
+    nest = shape_nest(lower(anchor_nest(kernel, anchor), kernel), target)
     NestPrinter(out, nest, decide(nest, kernel, target), buffers, names).print()
     return ()
 

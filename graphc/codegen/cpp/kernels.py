@@ -8,7 +8,7 @@ from graphc.codegen.cpp.anchors import print_anchor
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_text
 from graphc.codegen.cpp.nests import expressions, lower
 from graphc.codegen.cpp.printer import NestPrinter, Writer
-from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide
+from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.ir.kernel import Access, Kernel, Load, Nest, Store
 from graphc.templates import render
@@ -81,7 +81,7 @@ def _print_nests(
     out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget
 ) -> tuple[str, ...]:
     """Print all nests; returns the headers that they need."""
-    nests = [lower(nest, kernel) for nest in kernel.nests]
+    nests = [shape_nest(lower(nest, kernel), target) for nest in kernel.nests]
     schedules = [decide(nest, kernel, target) for nest in nests]
     headers = ("gemm.h",) if any(schedule.turned for schedule in schedules) else ()
     total = dimension(sum((schedule.work for schedule in schedules), start=0))

@@ -506,12 +506,12 @@ class NestPrinter:
             self.env[name] = f"{array}[{lanes.variable}]"
 
     @contextmanager
-    def _lane_loop(self, lanes: Lanes, roots: Sequence[str], stores: Sequence[Store], parallel: bool = False) -> Iterator[None]:
+    def _lane_loop(self, lanes: Lanes, roots: Sequence[str], stores: Sequence[Store]) -> Iterator[None]:
         """A simd loop that computes `roots` and does `stores`; the caller adds more inside."""
-        vector = self.schedule.vector
-        assert vector is not None
         wanted = self.needed(roots)
         self.hoist_guards([*(self.analysis.definitions[name] for name in sorted(wanted)), *stores])
+        if lanes.value == lanes.variable:
+            self._widen_loads(wanted, lanes.variable)
         tiles = self._declare_tiles(stores, lanes)
         self.out.line(self._simd_pragma(lanes))
         v = lanes.variable
@@ -520,15 +520,49 @@ class NestPrinter:
             self.define(self.needed(roots))
             for store in stores:
                 if store.buffer in tiles:
-                    self.out.line(f"{tiles[store.buffer]}[{v}] = {self.env[store.value]};")
+                    self.out.line(f"{tiles[store.buffer][0]}[{v}] = {self.env[store.value]};")
                 else:
                     self.store(store)
             yield
         for store in stores:
             if store.buffer in tiles:
-                names = {**self.env, vector: lanes.start}
-                index = affine_text(store.index[0], names)
-                self.out.line(f"gc_stream({self.buffers[store.buffer]} + {index}, {tiles[store.buffer]}, {lanes.count});")
+                tile, copy = tiles[store.buffer]
+                self.out.line(f"{copy}({self._start_of(store, lanes.start)}, {tile}, {lanes.count});")
+
+    def _start_of(self, access: Load | Store, start: str) -> str:
+        """The address of an access where the vector axis begins."""
+        vector = self.schedule.vector
+        assert vector is not None
+        index = affine_text(access.index[0], {**self.env, vector: start})
+        return f"{self.buffers[access.buffer]} + {index}"
+
+    def _is_short(self) -> bool:
+        """True when a loop over the vector axis is too short to be filled by vectors of one-byte elements."""
+        vector = self.schedule.vector
+        extent = extent_of(self.nest, vector) if vector is not None else 0
+        return isinstance(extent, int) and extent < 64
+
+    def _is_narrow(self, access: Load | Store) -> bool:
+        """True for contiguous access to elements of one or two bytes, which would bound the lanes of a short loop."""
+        dtype = self.analysis.definitions[access.value if isinstance(access, Store) else access.name].dtype
+        small = dtype.itemsize < 4 and not dtype.is_float and not access.guards
+        return small and self.schedule.vector is not None and access.index[0].stride(self.schedule.vector) == 1
+
+    def _widen_loads(self, wanted: Iterable[str], lane: str) -> None:
+        """Copy what short loops read in bytes to four-byte elements first."""
+        vector = self.schedule.vector
+        if vector is None or not self._is_short():
+            return
+        chosen = set(wanted)
+        for load in self.nest.body:
+            if not isinstance(load, Load) or load.name not in chosen or not self._is_narrow(load):
+                continue
+            if all(variable in self.env or variable == vector for variable in load.index[0].variables):
+                extent = dim_text(extent_of(self.nest, vector))
+                tile = self.names.new(f"{load.name}_wide")
+                self.out.line(f"alignas(64) int32_t {tile}[{extent}];")
+                self.out.line(f"gc_copy({tile}, {self._start_of(load, '0')}, {extent});")
+                self.env[load.name] = f"{tile}[{lane}]"
 
     def _simd_pragma(self, lanes: Lanes) -> str:
         """A plain one-dimensional map shares its only loop out to threads."""
@@ -541,14 +575,20 @@ class NestPrinter:
         condition = "" if isinstance(work, int) else f" if ({dim_text(work)} > {PARALLEL_COST})"
         return f"#pragma omp parallel for simd schedule(static){condition}"
 
-    def _declare_tiles(self, stores: Sequence[Store], lanes: Lanes) -> dict[str, str]:
-        """Local tiles from which streamed outputs are copied past the cache."""
-        tiles: dict[str, str] = {}
+    def _declare_tiles(self, stores: Sequence[Store], lanes: Lanes) -> dict[str, tuple[str, str]]:
+        """(local tile, function that copies it out) of the stores that do not go to memory at once."""
+        tiles: dict[str, tuple[str, str]] = {}
         for store in stores:
-            if store.buffer in self.schedule.streams and lanes.value != lanes.variable:
-                tiles[store.buffer] = self.names.new(f"{store.buffer}_tile")
-                size = lanes.count if lanes.count.isdigit() else str(self._tile_size())
-                self.out.line(f"alignas(64) float {tiles[store.buffer]}[{size}];")
+            blocked = lanes.value != lanes.variable
+            if blocked and store.buffer in self.schedule.streams:
+                kind, copy = "float", "gc_stream"
+            elif not blocked and self._is_short() and self._is_narrow(store):
+                kind, copy = "int32_t", "gc_copy"
+            else:
+                continue
+            tiles[store.buffer] = self.names.new(f"{store.buffer}_tile"), copy
+            size = lanes.count if lanes.count.isdigit() else str(self._tile_size())
+            self.out.line(f"alignas(64) {kind} {tiles[store.buffer][0]}[{size}];")
         return tiles
 
     def _tile_size(self) -> int:
@@ -752,6 +792,7 @@ class NestPrinter:
         wanted = self.needed(roots)
         self.hoist_guards([*(self.analysis.definitions[name] for name in sorted(wanted)), *stores])
         variable, lane = self.names.new(vector), self.names.new("lane")
+        self._widen_loads(wanted, variable)
         head = f"gc_for_lanes<{block}>({extent}, [&](int64_t {variable}, int64_t {lane}) GC_LAMBDA_INLINE"
         with self.scope(), self.block(head, end="});"):
             self.env[vector] = variable

@@ -16,13 +16,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from graphc.codegen.cpp.expressions import OPERATIONS
-from graphc.codegen.cpp.nests import Analysis, analyse, expressions
+from graphc.codegen.cpp.narrow import narrow_comparisons
+from graphc.codegen.cpp.nests import Analysis, analyse, expressions, merge_axes
 from graphc.codegen.cpp.target import CpuTarget
+from graphc.codegen.cpp.unroll import interleaved_axis, unroll
 from graphc.ir.kernel import (
     Affine,
     Axis,
     Compute,
-    IndexValue,
     Kernel,
     Load,
     Nest,
@@ -76,7 +77,7 @@ def guess(dim: Dim) -> int:
     """A dimension for cost comparisons."""
     from graphc.types import dim_symbols, evaluate
 
-    return dim if isinstance(dim, int) else evaluate(dim, {name: UNKNOWN_EXTENT for name in dim_symbols([dim])})
+    return dim if isinstance(dim, int) else evaluate(dim, dict.fromkeys(dim_symbols([dim]), UNKNOWN_EXTENT))
 
 
 def statement_cost(statement: Statement) -> float:
@@ -247,6 +248,14 @@ def work_of(nest: Nest, analysis: Analysis, target: CpuTarget) -> Dim:
         points = product(extents[name] for name in extents if name in axes)
         total = total + points * max(1, round(cost * 16 / scale))
     return total
+
+
+def shape_nest(nest: Nest, target: CpuTarget) -> Nest:
+    """The lowered nest with positions in 32 bits, and a short axis unrolled where that makes accesses contiguous."""
+    nest = narrow_comparisons(nest)
+    vector = vector_axis(nest, analyse(nest), target)
+    axis = interleaved_axis(nest, vector) if vector is not None else None
+    return nest if axis is None else merge_axes(unroll(nest, axis))
 
 
 def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:

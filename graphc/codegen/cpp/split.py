@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from graphc.codegen.cpp.nests import Analysis, analyse, lower, rewrite_expressions
-from graphc.codegen.cpp.schedule import PARALLEL_COST, Mode, decide, extent_of, guess, item_axes
+from graphc.codegen.cpp.schedule import PARALLEL_COST, Mode, decide, extent_of, guess, item_axes, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.ir.kernel import (
     Access,
@@ -105,7 +105,7 @@ def _chunks(nest: Nest, kernel: Kernel, target: CpuTarget) -> int:
         return 0
     if not all(isinstance(axis.extent, int) for axis in nest.axes) or _overwrites(nest):
         return 0
-    lowered = lower(nest, kernel)
+    lowered = shape_nest(lower(nest, kernel), target)
     schedule = decide(lowered, kernel, target)
     if guess(schedule.work) < MINIMUM_WORK:
         return 0

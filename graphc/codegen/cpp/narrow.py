@@ -1,0 +1,84 @@
+"""Compares positions in 32 bits where their range is known: twice the lanes, and no mixing with 4-byte data.
+
+Indices and positions are i64 in the Kernel IR. A comparison of two of them, each known to fit (a cast from a smaller
+integer, an index expression over known extents, a small constant), becomes a comparison of i32 scalars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from graphc.codegen.cpp.nests import arguments, expressions
+from graphc.ir.kernel import Affine, Compute, Constant, Definition, IndexValue, Nest, Statement, Store
+from graphc.types import DType
+
+LIMIT = 2**31
+_COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
+_SMALL = frozenset((DType.BOOL, DType.U8, DType.I8, DType.I16, DType.I32))
+
+
+def narrow_comparisons(nest: Nest) -> Nest:
+    """The nest with such comparisons in 32 bits; the same object when there is none."""
+    definitions = {s.name: s for s in nest.body if not isinstance(s, Store)}
+    narrowed: dict[str, Definition] = {}
+    for statement in definitions.values():
+        small = _narrow(statement, definitions, nest)
+        if small is not None:
+            narrowed[statement.name] = small
+    chosen = {
+        s.name: s.arguments
+        for s in definitions.values()
+        if isinstance(s, Compute) and s.operation in _COMPARISONS and all(a in narrowed for a in s.arguments)
+    }
+    if not chosen:
+        return nest
+    wanted = {argument for names in chosen.values() for argument in names}
+    body: list[Statement] = []
+    for statement in nest.body:
+        if isinstance(statement, Compute) and statement.name in chosen:
+            statement = replace(statement, arguments=tuple(narrowed[name].name for name in statement.arguments))
+        body.append(statement)
+        if not isinstance(statement, Store) and statement.name in wanted:
+            body.append(narrowed[statement.name])
+    return replace(nest, body=_without_dead(body))
+
+
+def _narrow(statement: Definition, definitions: dict[str, Definition], nest: Nest) -> Definition | None:
+    """The statement in 32 bits under another name, None when it may not fit."""
+    if statement.dtype is not DType.I64:
+        return None
+    name = f"{statement.name}.narrow"
+    match statement:
+        case Constant(value=value) if -LIMIT < value < LIMIT:
+            return replace(statement, name=name, dtype=DType.I32)
+        case IndexValue(expression=expression) if _fits(expression, nest):
+            return replace(statement, name=name, dtype=DType.I32)
+        case Compute(operation="cast", arguments=(argument,)) if definitions[argument].dtype in _SMALL:
+            return replace(statement, name=name, dtype=DType.I32)
+        case _:
+            return None
+
+
+def _fits(expression: Affine, nest: Nest) -> bool:
+    extents = {axis.name: axis.extent for axis in nest.axes}
+    if not isinstance(expression.offset, int):
+        return False
+    reach = abs(expression.offset)
+    for name, stride in expression.terms:
+        extent = extents.get(name)
+        if not isinstance(stride, int) or not isinstance(extent, int):
+            return False
+        reach += abs(stride) * extent
+    return reach < LIMIT
+
+
+def _without_dead(body: list[Statement]) -> tuple[Statement, ...]:
+    """The statements that a store needs."""
+    used: set[str] = set()
+    kept: list[Statement] = []
+    for statement in reversed(body):
+        if isinstance(statement, Store) or statement.name in used:
+            kept.append(statement)
+            used.update(arguments(statement))
+            used.update(name for expression in expressions(statement) for name in expression.variables)
+    return tuple(reversed(kept))
