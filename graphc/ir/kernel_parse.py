@@ -35,7 +35,7 @@ from graphc.types import Dim, DType, TensorType, parse_dim
 _NUMBER = re.compile(r"-?(?:inf|nan|\d+(?:\.\d*)?(?:e[+-]?\d+)?)|true|false")
 _INTEGER = re.compile(r"-?\d+")
 _BLANK = re.compile(r"[ \t]*")
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def parse_kernel(text: str) -> Kernel:
@@ -163,13 +163,21 @@ class _KernelParser(Cursor):
             case "random":
                 return self.random(name, dtype)
             case "reduce":
-                operation = Reduction(self.token(_WORD, "a reduction"))
+                operation = self.reduction()
                 return Reduce(name, dtype, operation, self.token(_WORD, "a scalar"))
             case "anchor":
                 return Anchor(name, dtype)
         self.expect("(")
         arguments = self.items(lambda: self.token(_WORD, "a scalar"))
         return Compute(name, dtype, word, tuple(arguments))
+
+    def reduction(self) -> Reduction:
+        start = self.skip_space()
+        text = self.token(_WORD, "a reduction")
+        found = next((operation for operation in Reduction if operation.value == text), None)
+        if found is None:
+            raise self.error(f"one of {', '.join(operation.value for operation in Reduction)}", start)
+        return found
 
     def random(self, name: str, dtype: DType) -> Random:
         self.expect("(")
