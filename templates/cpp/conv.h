@@ -57,8 +57,9 @@ struct gc_span {
 
 // Those outputs of [begin, end) whose input, output * stride - pad + offset, lies in [0, extent).
 GC_INLINE gc_span gc_inside(int64_t begin, int64_t end, int64_t extent, int64_t stride, int64_t pad, int64_t offset) {
-  int64_t first = gc_max_of(begin, gc_ceil_div(pad - offset, stride));
-  int64_t last = gc_min_of(end, gc_ceil_div(extent + pad - offset, stride));
+  const bool dense = stride == 1;  // a division costs more than all the rest
+  int64_t first = gc_max_of(begin, dense ? pad - offset : gc_ceil_div(pad - offset, stride));
+  int64_t last = gc_min_of(end, dense ? extent + pad - offset : gc_ceil_div(extent + pad - offset, stride));
   return first < last ? gc_span{first, last} : gc_span{end, end};
 }
 
@@ -95,9 +96,38 @@ GC_NOINLINE void gc_copy_pieces(int64_t count, int64_t repeats, const T* GC_REST
   }
 }
 
-template <class T> GC_NOINLINE void gc_zero_pieces(int64_t count, int64_t repeats, T* to, int64_t to_step) {
+template <class T> GC_INLINE void gc_zero_pieces(int64_t count, int64_t repeats, T* to, int64_t to_step) {
   if (count > 0)
-    for (int64_t r = 0; r < repeats; ++r) __builtin_memset(to + r * to_step, 0, count * sizeof(T));
+    for (int64_t r = 0; r < repeats; ++r)
+      for (int64_t i = 0; i < count; ++i) to[r * to_step + i] = 0;
+}
+
+// Adds count modulo 2 P elements, as pieces of P, P / 2, ... lanes.
+template <class T, int P> GC_INLINE void gc_add_short(int64_t count, const T* from, T* to) {
+  typedef T piece __attribute__((vector_size(P * sizeof(T)), aligned(sizeof(T)), may_alias));
+  if (count & P) {
+    *(piece*)to += *(const piece*)from;
+    from += P;
+    to += P;
+  }
+  if constexpr (P > 1) gc_add_short<T, P / 2>(count, from, to);
+}
+
+// Adds `repeats` pieces of `count` elements to every `stride`th of the destination.
+template <class T>
+GC_NOINLINE void gc_add_pieces(int64_t count, int64_t repeats, const T* GC_RESTRICT from, int64_t from_step,
+                               T* GC_RESTRICT to, int64_t stride, int64_t to_step) {
+  constexpr int L = GC_LANES(T);
+  typedef gc_vector_unaligned<T> memory;
+  for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
+    if (stride == 1) {
+      int64_t i = 0;
+      for (; i + L <= count; i += L) *(memory*)(to + i) += *(const memory*)(from + i);
+      gc_add_short<T, L / 2>(count, from + i, to + i);
+    } else {
+      for (int64_t i = 0; i < count; ++i) to[i * stride] += from[i];
+    }
+  }
 }
 
 // What a weight at (offset_y, offset_x) of the kernel meets: `lines` output rows from y on, `count` pixels of each from x.
@@ -251,7 +281,8 @@ template <class T> GC_INLINE gc_shifts gc_shifts_of(const gc_conv_shape& s) {
   // Results that nobody reads against the packing of every pixel, in rows of the product; and weights too large for
   // the cache should meet more pixels at once than one small image has.
   p.computed = gc_round_up((p.lines - 1) * p.pitch + s.out_width, GC_LANES(T)) * p.bands;
-  const bool cheaper = p.computed * s.group_out() < s.pixels() * (s.group_out() + 12);
+  const int64_t rows = gc_max_of<int64_t>(4, s.group_out());  // fewer do not fill the multipliers
+  const bool cheaper = p.computed * rows < s.pixels() * (rows + 12);
   const bool streams = s.group_out() * s.filter() * (int64_t)sizeof(T) > (1 << 19) && s.pixels() < 192;
   p.worthwhile = s.kernel() > 1 && p.lines >= gc_min_of<int64_t>(4, s.out_height) && cheaper && !streams;
   return p;
@@ -433,31 +464,26 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
 
 // ---- gradient to the data ---------------------------------------------------------------------------------------------
 
-// Adds w^T dy, rows (channel, place in the kernel) by pixels, where the kernel lay: dx of one image and some channels.
+// Adds pixels of one row of w^T dy, row (channel, place in the kernel), to dx where the kernel lay: whole output rows
+// together, the ragged ends one by one.
 template <class T>
 GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, int64_t place, int64_t pixel, int64_t count, const T* acc, T* dx) {
   const int64_t offset_y = place / s.kernel_width * s.dilation_height;
   const int64_t offset_x = place % s.kernel_width * s.dilation_width;
-  const int64_t stride = s.stride_width;
   int64_t y = pixel / s.out_width, x = pixel % s.out_width;
   while (count > 0) {
     const int64_t piece = gc_min_of(count, s.out_width - x);
-    const int64_t in_y = y * s.stride_height - s.pad_height + offset_y;
-    const gc_span in = gc_inside(x, x + piece, s.width, stride, s.pad_width, offset_x);
-    if (in_y >= 0 && in_y < s.height) {
-      T* GC_RESTRICT to = dx + in_y * s.width + in.begin * stride - s.pad_width + offset_x;
-      const T* GC_RESTRICT from = acc + (in.begin - x);
-      if (stride == 1) {
-#pragma omp simd
-        for (int64_t i = 0; i < in.end - in.begin; ++i) to[i] += from[i];
-      } else {
-        for (int64_t i = 0; i < in.end - in.begin; ++i) to[i * stride] += from[i];
-      }
-    }
-    acc += piece;
-    count -= piece;
+    const int64_t lines = x == 0 && count >= s.out_width ? count / s.out_width : 1;
+    const gc_span down = gc_inside(y, y + lines, s.height, s.stride_height, s.pad_height, offset_y);
+    const gc_span across = gc_inside(x, x + piece, s.width, s.stride_width, s.pad_width, offset_x);
+    gc_add_pieces(across.end - across.begin, down.end - down.begin, acc + (down.begin - y) * piece + (across.begin - x), piece,
+                  dx + (down.begin * s.stride_height - s.pad_height + offset_y) * s.width +
+                      across.begin * s.stride_width - s.pad_width + offset_x,
+                  s.stride_width, s.stride_height * s.width);
+    acc += lines * piece;
+    count -= lines * piece;
     x = 0;
-    ++y;
+    y += lines;
   }
 }
 
@@ -500,7 +526,8 @@ GC_INLINE void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, co
   const gc_shifts shifts = gc_shifts_of<T>(turned);
   const bool fits = s.group_out() * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
   // A small image grows by padding, and the product with it; adding up costs about 12 rows of the other product.
-  const bool cheaper = shifts.computed * s.group_out() < s.pixels() * (s.group_out() + 12);
+  const int64_t rows = gc_max_of<int64_t>(4, s.group_in());
+  const bool cheaper = shifts.computed * s.group_out() * rows < s.pixels() * (s.group_out() + 12) * s.group_in();
   if (s.stride_height == 1 && s.stride_width == 1 && shifts.worthwhile && fits && cheaper)
     gc_conv_shifted<T, true>(turned, shifts, dy, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count,
                                                         const T* acc) {

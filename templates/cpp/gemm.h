@@ -80,16 +80,16 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
   vec sum[R][V];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int j = 0; j < V; ++j) sum[i][j] = accumulate ? (vec)*(const memory*)(c + i * c_row + j * L) : vec{};
   for (int64_t k = 0; k < depth; ++k) {
     vec right[V];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + (Gather ? offsets[k] : 0) + j * L);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       T left = a[i * a_row];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int j = 0; j < V; ++j) sum[i][j] += left * right[j];
     }
     a += a_col;
@@ -97,7 +97,7 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int j = 0; j < V; ++j) *(memory*)(c + i * c_row + j * L) = sum[i][j];
 }
 
@@ -147,7 +147,11 @@ template <class T, bool Gather>
 GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row, int64_t a_col,
                               const gc_panels<T>& b, T* c, int64_t c_row, bool accumulate, const gc_ahead<T>& ahead) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
-  for (int64_t n = 0; n < columns; n += W) {
+  int64_t n = 0;
+  if (rows == 1 && b.step == W)  // panels side by side: a single row takes several, for enough sums in flight
+    for (; n + 4 * W < columns; n += 4 * W)
+      gc_tile<T, 1, 4 * GC_TILE_VECTORS, Gather>(depth, a, a_row, a_col, b.data + n, b.row, b.offsets, c + n, c_row, accumulate);
+  for (; n < columns; n += W) {
     if (ahead.data) ahead.fetch(n * ahead.rows / columns, gc_min_of(n + W, columns) * ahead.rows / columns);
     const bool last = n + W >= columns;
     const T* from = last ? b.last : b.data + n / W * b.step;
