@@ -13,6 +13,7 @@ from graphc.operators.parameters import (
     Parameter,
     Parameters,
     choice,
+    ignored,
     integer,
     integers,
     number,
@@ -163,6 +164,30 @@ declare(
         parameters=(integers("axis", "The axes."),),
         shapes=same_shape_rule,
         aliases=("flip",),
+    )
+)
+
+
+def _up_sampling(
+    builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context
+) -> Value:
+    x = inputs[0]
+    if x.type.rank != 4:
+        raise BrokenRuleError("data needs batch, channels, rows and columns")
+    return repeated(builder, x, (1, 1, parameters.scale, parameters.scale), before=False)
+
+
+declare(
+    Operator(
+        "UpSampling",
+        "Each pixel of [batch, channels, rows, columns] repeated along rows and columns (nearest neighbour).",
+        _up_sampling,
+        parameters=(
+            integer("scale", "Number of copies along each axis.", minimum=1),
+            choice("sample_type", "How new pixels are made.", ("nearest",)),
+            ignored("num_args"),
+            ignored("workspace"),
+        ),
     )
 )
 

@@ -95,6 +95,40 @@ def test_gradient(case: Case) -> None:
         torch.testing.assert_close(results[f"{name}_grad"], wanted, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("case", [c for c in CASES if c.gradient and c.shapes], ids=str)
+def test_gradient_of_the_gradient(case: Case) -> None:
+    inputs = case.inputs(4)
+    learned = [name for name in inputs if not isinstance(case.draw.get(name), int)]
+    variables = [inputs[name].requires_grad_(True) for name in learned]
+    outputs = expected(case, inputs)
+    heads = [torch.randn(value.shape, dtype=torch.float64) for value in outputs]
+    seconds = [torch.randn(value.shape, dtype=torch.float64) for value in variables]
+    first = torch.autograd.grad(outputs, variables, heads, create_graph=True, allow_unused=True)
+    pairs = [
+        (value, head)
+        for value, head in zip(first, seconds, strict=True)
+        if value is not None and value.requires_grad
+    ]
+    wanted = (
+        torch.autograd.grad([v for v, _ in pairs], variables, [h for _, h in pairs], allow_unused=True)
+        if pairs
+        else [None] * len(learned)
+    )
+    graph = trace(build(case), case.shapes)
+    graph = gradient(graph, learned, {name: f"head{k}" for k, name in enumerate(graph.output_names)})
+    firsts = [f"{name}_grad" for name in learned]
+    twice = gradient(graph, learned, {name: f"second_{name}" for name in firsts})
+    given = {name: value.detach() for name, value in inputs.items()}
+    given |= {f"head{k}": head for k, head in enumerate(heads)}
+    given |= {f"second_{name}": head for name, head in zip(firsts, seconds, strict=True)}
+    given = {name: value for name, value in given.items() if name in twice.input_by_name}
+    results = run_reference(twice, given).outputs
+    added = [name for name in twice.output_names if name not in graph.output_names]
+    for name, value, oracle in zip(added, variables, wanted, strict=True):
+        zeros = torch.zeros_like(value)
+        torch.testing.assert_close(results[name], zeros if oracle is None else oracle, rtol=1e-5, atol=1e-6)
+
+
 @each_case
 def test_inference_agrees_with_trace(case: Case) -> None:
     symbol = build(case)

@@ -147,6 +147,13 @@ def spatial_cases() -> list[Case]:
         one(
             "Pooling", (2, 3, 4, 5), lambda x: x.mean((2, 3), keepdim=True), global_pool=True, pool_type="avg"
         ),
+        one(
+            "UpSampling",
+            (2, 3, 2, 3),
+            lambda x: functional.interpolate(x, scale_factor=2),
+            scale=2,
+            sample_type="nearest",
+        ),
         one("Pooling", (2, 3, 4, 5), lambda x: x.amax((2, 3), keepdim=True), global_pool=True),
         one(
             "Pooling", (2, 3, 4, 5), lambda x: x.sum((2, 3), keepdim=True), global_pool=True, pool_type="sum"
