@@ -141,7 +141,9 @@ def _modulo(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     import torch
 
     if x.is_floating_point():
-        return torch.remainder(x, y)
+        # torch.remainder rounds the quotient; fmod is exact.
+        rest = torch.fmod(x, y)
+        return torch.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
     trivial = (y == 0) | (y == -1)
     return torch.where(
         trivial, torch.zeros_like(x), torch.remainder(x, torch.where(trivial, torch.ones_like(y), y))

@@ -61,9 +61,11 @@ template <class T> GC_INLINE T gc_round(T x) {
   return gc_fabs(x - whole) >= (T)0.5 ? whole + gc_copysign((T)1, x) : whole;
 }
 template <class T> GC_INLINE T gc_rsqrt(T x) { return (T)1 / gc_sqrt(x); }
-// The remainder with the sign of the divisor, as Python and torch.remainder have it.
+// The remainder with the sign of the divisor, as Python and torch.remainder have it; exact for any quotient.
+GC_INLINE float gc_fmod(float x, float y) { return __builtin_fmodf(x, y); }
+GC_INLINE double gc_fmod(double x, double y) { return __builtin_fmod(x, y); }
 template <class T> GC_INLINE T gc_mod(T x, T y) {
-  T remainder = x - y * gc_trunc(x / y);
+  T remainder = gc_fmod(x, y);
   return remainder != 0 && (remainder < 0) != (y < 0) ? remainder + y : remainder;
 }
 
@@ -178,7 +180,7 @@ GC_INLINE float gc_erf(float x) {
 template <class T> GC_INLINE T gc_sigmoid(T x) { return (T)1 / ((T)1 + gc_exp(-x)); }
 // log(1 + e^x) without overflow.
 template <class T> GC_INLINE T gc_softplus(T x) { return gc_max(x, (T)0) + gc_log1p(gc_exp(-gc_fabs(x))); }
-// -1, 0 or 1; NaN stays NaN.
-template <class T> GC_INLINE T gc_sign(T x) { return x > 0 ? (T)1 : x < 0 ? (T)-1 : x; }
+// -1, 0 or 1; 0 for NaN.
+template <class T> GC_INLINE T gc_sign(T x) { return (T)(x > 0) - (T)(x < 0); }
 
 #endif
