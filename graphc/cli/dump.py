@@ -210,7 +210,11 @@ def _source(request: Request, form: str, output: Path | None) -> None:
     if form == "json":
         emit_json({"stage": "source", "target": request.target, "files": files}, output)
     elif output is None:
-        emit("\n".join(f"// ---- {name} ----\n{text}" for name, text in files.items()))
+        # Headers are the same for every program: they belong in a folder, not on a screen.
+        headers = [name for name in files if name.endswith(".h")]
+        emit("\n".join(text for name, text in files.items() if name not in headers))
+        if headers:
+            click.echo(f"without {', '.join(headers)}; --output FOLDER writes all", err=True)
     else:
         write_folder(output, files)
 
