@@ -6,6 +6,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Several test processes share the cores, so each computes on one thread. Set before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Every compilation in a test verifies the graph between passes.
+os.environ.setdefault("GRAPHC_DEBUG", "1")
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
