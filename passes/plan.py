@@ -16,7 +16,7 @@ from typing import Any
 
 from graphc.diagnostics import fail
 from graphc.ir.program import Buffer, Lifetime, Placement, Plan, Program, Role
-from graphc.types import dim_symbols, evaluate
+from graphc.types import evaluate
 
 ALIGNMENT = 64
 ARENA_ROLES = (Role.INTERMEDIATE, Role.WORKSPACE)
@@ -44,7 +44,8 @@ def plan(program: Program, sizes: Mapping[str, int] | None = None) -> Plan:
     offsets = _best(blocks)
     size = max((offsets[block.buffer] + block.size for block in blocks), default=0)
     placements = tuple(
-        Placement(block.buffer, offsets[block.buffer], block.nbytes, lifetimes[block.buffer]) for block in blocks
+        Placement(block.buffer, offsets[block.buffer], block.nbytes, lifetimes[block.buffer])
+        for block in blocks
     )
     return Plan(
         tuple((name, values[name]) for name in program.symbols),
@@ -59,7 +60,9 @@ def plan(program: Program, sizes: Mapping[str, int] | None = None) -> Plan:
 def _checked(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
     for name in program.symbols:
         if name not in sizes:
-            raise fail("G602", f"the plan of {program.name} needs the size of dimension {name}", name=program.name)
+            raise fail(
+                "G602", f"the plan of {program.name} needs the size of dimension {name}", name=program.name
+            )
     return {name: int(sizes[name]) for name in program.symbols}
 
 
@@ -208,24 +211,9 @@ def memory_report(program: Program, made: Plan) -> dict[str, Any]:
     ]
     live = live_bytes(blocks, len(program.steps))
     peak = max(range(len(live)), key=live.__getitem__, default=0)
-    rows = []
-    for placement in made.placements:
-        if placement.lifetime.first <= peak <= placement.lifetime.last:
-            buffer = program.buffers[placement.buffer]
-            origin = buffer.origins[0] if buffer.origins else None
-            rows.append(
-                {
-                    "buffer": buffer.name,
-                    "type": str(buffer.type),
-                    "bytes": placement.size,
-                    "offset": placement.offset,
-                    "first": placement.lifetime.first,
-                    "last": placement.lifetime.last,
-                    "operator": f"{origin.operator} {origin.name}" if origin else "",
-                    "line": str(origin.location) if origin and origin.location else "",
-                }
-            )
-    rows.sort(key=lambda row: (-row["bytes"], row["buffer"]))
+    alive = [p for p in made.placements if p.lifetime.first <= peak <= p.lifetime.last]
+    alive.sort(key=lambda placement: (-placement.size, program.buffers[placement.buffer].name))
+    rows = [_live_row(program, placement) for placement in alive]
     kernel = program.kernels[program.steps[peak].kernel].name if program.steps else ""
     return {
         "schema": 1,
@@ -234,6 +222,21 @@ def memory_report(program: Program, made: Plan) -> dict[str, Any]:
         "bytes": by_role,
         "arena": {"naive": made.naive, "planned": made.size, "lower_bound": made.lower_bound},
         "peak": {"step": peak, "kernel": kernel, "live": rows},
+    }
+
+
+def _live_row(program: Program, placement: Placement) -> dict[str, Any]:
+    buffer = program.buffers[placement.buffer]
+    origin = buffer.origins[0] if buffer.origins else None
+    return {
+        "buffer": buffer.name,
+        "type": str(buffer.type),
+        "bytes": placement.size,
+        "offset": placement.offset,
+        "first": placement.lifetime.first,
+        "last": placement.lifetime.last,
+        "operator": f"{origin.operator} {origin.name}" if origin else "",
+        "line": str(origin.location) if origin and origin.location else "",
     }
 
 
@@ -254,8 +257,3 @@ def memory_text(program: Program, made: Plan) -> str:
         place = "  ".join(part for part in (row["operator"], row["line"]) if part)
         lines.append(f"    {row['bytes']:>16,}  {row['buffer']}: {row['type']}  {place}".rstrip())
     return "\n".join(lines) + "\n"
-
-
-def symbols_of(buffers: Sequence[Buffer]) -> tuple[str, ...]:
-    """Names of the symbolic dimensions of buffers."""
-    return dim_symbols(dim for buffer in buffers for dim in buffer.type.shape)

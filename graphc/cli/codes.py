@@ -292,6 +292,13 @@ CODES: dict[str, Code] = {
         "graphc dump softmax.graph --train",
         "Leave --train out, or declare parameters.",
     ),
+    "G405": Code(
+        "kernel is not well formed",
+        "A fused kernel breaks a rule of the Kernel IR: a scalar used before it is defined, an index with too few "
+        "dimensions, a store of another element type. Fusion made a mistake, not your model.",
+        "y: f32 = exp(x)     where x is defined further down",
+        "Report it with the output of `graphc dump MODEL --stage graph`.",
+    ),
     # Toolchain and devices
     "G501": Code(
         "no C++ compiler",

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 
 from graphc.driver.reference import concrete_node
@@ -269,11 +270,8 @@ class _NestRun:
         inside = self.inside(statement.guards)
         place = self.place(statement.buffer, statement.index, inside)
         data = self.buffers[statement.buffer]
-        if data.numel() == 0:
-            value = self.full(statement.other, statement.dtype).expand(place.shape)
-        else:
-            value = data[place]
-        return torch.where(inside, value, self.full(statement.other, statement.dtype))
+        other = self.full(statement.other, statement.dtype)
+        return torch.where(inside, data[place], other) if data.numel() else other.expand(place.shape)
 
     def compute(self, statement: Compute) -> torch.Tensor:
         arguments = tuple(self.scalars[name] for name in statement.arguments)
@@ -281,7 +279,7 @@ class _NestRun:
         node = Node(
             statement.operation, (), (), attributes if statement.operation == "cast" else Attributes()
         )
-        (result,) = primitive(statement.operation).oracle(torch.broadcast_tensors(*arguments), node, ())
+        (result,) = primitive(statement.operation).oracle(_broadcast(arguments), node, ())
         return result
 
     def random(self, statement: Random) -> torch.Tensor:
@@ -311,11 +309,16 @@ class _NestRun:
         for axis, extent in zip(self.nest.axes, self.extents, strict=True):
             if axis.name not in used and not axis.reduction and extent > 1:
                 raise AssertionError(f"{statement.buffer} is stored again for each {axis.name}")
-        inside, place, value = torch.broadcast_tensors(inside, place, value)
+        inside, place, value = _broadcast((inside, place, value))
         chosen = place[inside]
-        if chosen.unique().numel() != chosen.numel():
+        if len(set(chosen.tolist())) != chosen.numel():
             raise AssertionError(f"an element of {statement.buffer} is stored twice")
         data[chosen] = value[inside]
+
+
+def _broadcast(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    shape = numpy.broadcast_shapes(*(tuple(tensor.shape) for tensor in tensors))
+    return tuple(tensor.expand(shape) for tensor in tensors)
 
 
 def _reduced(rows: torch.Tensor, operation: Reduction) -> torch.Tensor:

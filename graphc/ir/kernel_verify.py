@@ -31,7 +31,7 @@ _POSITIONS = (Reduction.ARGMAX, Reduction.ARGMIN)
 
 
 def verify_kernel(kernel: Kernel) -> None:
-    """Error G320 names the kernel, the statement and the broken rule."""
+    """Error G405 names the kernel, the statement and the broken rule."""
     names = [parameter.name for parameter in kernel.parameters]
     if len(set(names)) != len(names):
         raise _broken(kernel, "parameters must have different names")
@@ -62,7 +62,7 @@ def _broken(kernel: Kernel, rule: str, statement: Statement | None = None) -> Gr
     if statement is not None:
         where = f" (store {statement.buffer})" if isinstance(statement, Store) else f" ({statement.name})"
     return fail(
-        "G320",
+        "G405",
         f"{rule}{where}",
         operator="kernel",
         name=kernel.name,

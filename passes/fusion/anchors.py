@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.ir.graph import Node
 from graphc.ir.kernel import Axis, Nest
-from graphc.passes.fusion.index import NotAffine, exact_quotient
+from graphc.passes.fusion.index import NotAffineError, exact_quotient
 from graphc.passes.fusion.lower import Lowered
 from graphc.passes.fusion.simplify import (
     Joins,
@@ -23,7 +23,7 @@ _MISFIT = "the epilogue runs through the contraction's result in another order"
 def fit_axes(nest: Nest, shapes: Shapes, anchor: Node) -> tuple[Nest, Shapes]:
     """The nest with one axis a dimension of the anchor's result, in order; a dot may have its batch axes cut finer.
 
-    Raises NotAffine when several axes of the nest make up one dimension and some access does not run through them
+    Raises NotAffineError when several axes of the nest make up one dimension and some access does not run through them
     contiguously; such an anchor cannot have this epilogue.
     """
     nest = drop_unit_axes(nest)
@@ -36,18 +36,16 @@ def fit_axes(nest: Nest, shapes: Shapes, anchor: Node) -> tuple[Nest, Shapes]:
         else:
             nest, position = _fit(nest, shapes, joins, position, dim, number < batch_axes(anchor))
     if len(nest.axes) != position:
-        raise NotAffine(_MISFIT)
+        raise NotAffineError(_MISFIT)
     (settled,), shapes = settle((nest,), shapes, joins)
     return number_axes(settled), shapes
 
 
-def _fit(
-    nest: Nest, shapes: Shapes, joins: Joins, position: int, dim: Dim, batch: bool
-) -> tuple[Nest, int]:
+def _fit(nest: Nest, shapes: Shapes, joins: Joins, position: int, dim: Dim, batch: bool) -> tuple[Nest, int]:
     """Merge axes from a position on until they make up a dimension; the nest and the position behind them."""
     while position < len(nest.axes) and not same_dim(nest.axes[position].extent, dim):
         if position + 1 >= len(nest.axes):
-            raise NotAffine(_MISFIT)
+            raise NotAffineError(_MISFIT)
         outer, inner = nest.axes[position : position + 2]
         rest = exact_quotient(dim, outer.extent)
         if can_merge(nest, shapes, outer, inner):
@@ -55,7 +53,7 @@ def _fit(
         elif batch and rest is not None:
             dim, position = rest, position + 1
         else:
-            raise NotAffine(_MISFIT)
+            raise NotAffineError(_MISFIT)
     return nest, position + 1
 
 
@@ -76,6 +74,6 @@ def epilogue_fits(lowered: Lowered, anchor: Node) -> bool:
     values = {**lowered.sources, **lowered.targets}
     try:
         fit_axes(lowered.nest, {name: value.type.shape for name, value in values.items()}, anchor)
-    except NotAffine:
+    except NotAffineError:
         return False
     return True

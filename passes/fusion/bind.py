@@ -23,7 +23,7 @@ from graphc.passes.fusion.anchors import fit_axes, with_batch
 from graphc.passes.fusion.canonical import structure
 from graphc.passes.fusion.inplace import reads_only_where_it_writes
 from graphc.passes.fusion.lower import Lowered
-from graphc.passes.fusion.names import Scope, group_name
+from graphc.passes.fusion.names import Scope, group_name, identifier
 from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.order import Task, order, peak
 from graphc.passes.fusion.partition import Partition
@@ -157,7 +157,7 @@ class _Binder:
         last: dict[str, int],
         first: dict[str, int],
     ) -> None:
-        for name, source in lowered.sources.items():
+        for name in lowered.sources:
             dying = self.storage.place_of(name)
             if (
                 self.storage.roles[dying] is not Role.INTERMEDIATE
@@ -302,7 +302,7 @@ class _Binder:
         anchor = self.anchor(group, operands, nests)
         origins = merge_origins(*(node.origins for node in members))
         fallback = next(iter(group.nests[0].targets), "copy")
-        name = group_name(members, fallback) if members else identifier_of_copy(fallback)
+        name = group_name(members, fallback) if members else identifier(f"copy_{fallback}")
         return Kernel(name, tuple(parameters), named, anchor, origins), tuple(arguments)
 
     def shown(self, group: Group, place: str) -> str:
@@ -339,10 +339,6 @@ class _Binder:
             node.output.type.dtype.compute,
             node.origins,
         )
-
-
-def identifier_of_copy(name: str) -> str:
-    return f"copy_{name}"
 
 
 def _named(nest: Nest, buffers: dict[str, str], scope: Scope) -> Nest:

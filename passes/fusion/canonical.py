@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphc.ir.kernel import Affine, Kernel, Nest, Store
+from graphc.ir.kernel import Kernel, Nest, Store
 from graphc.passes.fusion.rewrite import rename_axes, rename_buffers, rename_scalars
 
 
@@ -34,7 +34,3 @@ def canonical(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
 def structure(kernel: Kernel) -> str:
     """A text that two kernels share exactly when they differ in names only."""
     return repr(canonical(kernel)[0])
-
-
-def uses(affine: Affine) -> tuple[str, ...]:
-    return affine.variables

@@ -49,14 +49,17 @@ def is_cheap(node: Node) -> bool:
 
 
 def elements(value: Value, options: FusionOptions) -> int:
+    """Elements of a value, symbolic dimensions at their assumed size."""
     return options.elements(value.type.shape)
 
 
 def nbytes(value: Value, options: FusionOptions) -> int:
+    """Bytes of a value, symbolic dimensions at their assumed size."""
     return elements(value, options) * value.type.dtype.itemsize
 
 
 def same_size(a: Value, b: Value) -> bool:
+    """True when two values have equally many elements."""
     return a.type.shape == b.type.shape or same_dim(a.type.size, b.type.size)
 
 

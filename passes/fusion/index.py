@@ -2,7 +2,7 @@
 
 An axis runs over 0 ... extent - 1. A reshape maps the index of a result element to the index of the operand element
 with the same row-major number. That is affine when every axis falls into one operand dimension; where an axis would
-straddle two of them it must be split first, which SplitNeeded asks for.
+straddle two of them it must be split first, which SplitNeededError asks for.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from graphc.ir.kernel import Affine
-from graphc.types import Dim, dimension, product, row_major_strides, same_dim
+from graphc.types import Dim, dimension, row_major_strides, same_dim
 
 ZERO = Affine()
 
 
-class NotAffine(Exception):
+class NotAffineError(Exception):
     """An index is no integer combination of axes; the message is the reason in plain words."""
 
 
-class SplitNeeded(Exception):
+class SplitNeededError(Exception):
     """An axis must become two, the inner one of extent `inner`, before an index is affine."""
 
     def __init__(self, axis: str, inner: Dim) -> None:
@@ -59,11 +59,11 @@ def ordered(expression: Affine) -> Affine:
 
 
 def bounds(expression: Affine, extents: Mapping[str, Dim]) -> tuple[Dim, Dim]:
-    """Least and greatest value; NotAffine when a variable is no axis."""
+    """Least and greatest value; NotAffineError when a variable is no axis."""
     low = high = expression.offset
     for name, stride in expression.terms:
         if name not in extents:
-            raise NotAffine("an index read from memory has no known range")
+            raise NotAffineError("an index read from memory has no known range")
         reach = dimension(stride * (extents[name] - 1))
         if isinstance(stride, int) and stride < 0:
             low = low + reach
@@ -73,7 +73,7 @@ def bounds(expression: Affine, extents: Mapping[str, Dim]) -> tuple[Dim, Dim]:
 
 
 def divide(expression: Affine, divisor: Dim, extents: Mapping[str, Dim]) -> tuple[Affine, Affine]:
-    """(quotient, remainder) of an expression by a dimension; raises SplitNeeded or NotAffine."""
+    """(quotient, remainder) of an expression by a dimension; raises SplitNeededError or NotAffineError."""
     if isinstance(divisor, int) and divisor == 1:
         return expression, ZERO
     outer: list[tuple[str, Dim]] = []
@@ -84,7 +84,7 @@ def divide(expression: Affine, divisor: Dim, extents: Mapping[str, Dim]) -> tupl
             outer.append((name, quotient))
             continue
         if name not in extents:
-            raise NotAffine("an index read from memory would be split over two dimensions")
+            raise NotAffineError("an index read from memory would be split over two dimensions")
         _check_straddle(name, stride, divisor, extents[name])
         inner.append((name, stride))
     remainder = Affine(0, tuple(inner))
@@ -92,7 +92,7 @@ def divide(expression: Affine, divisor: Dim, extents: Mapping[str, Dim]) -> tupl
     carry = _carry(expression.offset, low, divisor)
     offset = dimension(expression.offset - carry * divisor)
     if is_less(offset + low, 0) or not is_less(offset + high, divisor):
-        raise NotAffine("an axis of one shape ends inside an axis of the other")
+        raise NotAffineError("an axis of one shape ends inside an axis of the other")
     return ordered(Affine(carry, tuple(outer))), ordered(Affine(offset, tuple(inner)))
 
 
@@ -103,7 +103,7 @@ def _check_straddle(name: str, stride: Dim, divisor: Dim, extent: Dim) -> None:
         return
     pieces = exact_quotient(extent, factor)
     if pieces is not None and pieces not in (0, 1):
-        raise SplitNeeded(name, factor)
+        raise SplitNeededError(name, factor)
 
 
 def _carry(offset: Dim, low: Dim, divisor: Dim) -> Dim:
@@ -172,7 +172,7 @@ def _shorter(left: Dim, right: Dim) -> tuple[bool, bool]:
 def reshape_index(
     index: Sequence[Affine], result: Sequence[Dim], operand: Sequence[Dim], extents: Mapping[str, Dim]
 ) -> tuple[Affine, ...]:
-    """The operand's index for the index of a reshape's result; raises SplitNeeded or NotAffine."""
+    """The operand's index for the index of a reshape's result; raises SplitNeededError or NotAffineError."""
     if any(dim == 0 for dim in result):
         return (ZERO,) * len(operand)
     source: list[Affine] = []
@@ -221,7 +221,3 @@ def _order(stride: Dim) -> tuple[int, int, str]:
     if isinstance(stride, int):
         return (0, stride, "")
     return (1, int(stride.subs(dict.fromkeys(stride.free_symbols, 97))), "")
-
-
-def elements(names: Iterable[str], extents: Mapping[str, Dim]) -> Dim:
-    return product(extents[name] for name in names)

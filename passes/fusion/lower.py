@@ -46,7 +46,7 @@ class Lowered:
 
 
 def lower(space: Space, scope: Scope) -> Lowered:
-    """The loop nest of a space; `scope` keeps names unique in the kernel. Raises NotAffine when a reshape fails."""
+    """The loop nest of a space; `scope` keeps its names unique. Raises NotAffineError when a reshape fails."""
     return _Lowering(space, scope).run()
 
 

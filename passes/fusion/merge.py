@@ -14,7 +14,7 @@ from graphc.passes.fusion.space import Access, Sink, Space, Substitution
 from graphc.types import product, same_dim
 
 
-class Unmergeable(Exception):
+class UnmergeableError(Exception):
     """Two spaces may not become one; the message is the reason in plain words."""
 
 
@@ -36,14 +36,14 @@ def merge_spaces(
     try:
         _check_limits(into, other, options)
         if reach.has_detour(into.number, other.number) or reach.has_detour(other.number, into.number):
-            raise Unmergeable("a third kernel must run between the two")
+            raise UnmergeableError("a third kernel must run between the two")
         table = _matched(into, other, value)
         _check_rows(into, other, value, options)
         rewritten = _rewrite(other, table)
         _check_conflicts(into, other, rewritten)
-    except Unmergeable as reason:
+    except UnmergeableError as reason:
         return str(reason)
-    except ix.NotAffine as reason:
+    except ix.NotAffineError as reason:
         return str(reason)
     _move(into, other, rewritten)
     return into
@@ -55,13 +55,13 @@ def _rank(space: Space) -> tuple[bool, bool, int]:
 
 def _check_limits(into: Space, other: Space, options: FusionOptions) -> None:
     if other.anchor is not None:
-        raise Unmergeable("each has a contraction of its own")
+        raise UnmergeableError("each has a contraction of its own")
     if into.anchor is not None and other.reduction:
-        raise Unmergeable("the epilogue of a contraction holds no reduction")
+        raise UnmergeableError("the epilogue of a contraction holds no reduction")
     if len(into.members) + len(other.members) > options.max_nodes:
-        raise Unmergeable(f"together they have more than {options.max_nodes} nodes")
+        raise UnmergeableError(f"together they have more than {options.max_nodes} nodes")
     if into.guards or other.guards:
-        raise Unmergeable("one of them runs past the end of an axis")
+        raise UnmergeableError("one of them runs past the end of an axis")
 
 
 def _matched(into: Space, other: Space, value: Value) -> Mapping[str, Affine]:
@@ -69,9 +69,9 @@ def _matched(into: Space, other: Space, value: Value) -> Mapping[str, Affine]:
     while True:
         try:
             return _match(into, other, value)
-        except ix.SplitNeeded as need:
+        except ix.SplitNeededError as need:
             if into.anchor is not None:
-                raise Unmergeable("the axes of a contraction's result would be cut") from None
+                raise UnmergeableError("the axes of a contraction's result would be cut") from None
             into.split(need.axis, need.inner)
 
 
@@ -97,29 +97,29 @@ def _match_reductions(into: Space, other: Space, table: dict[str, Affine]) -> No
     for name in other.axes:
         inside = set(table[name].variables) if name in table else set()
         if not inside <= (into.reduction if name in other.reduction else set(into.parallel)):
-            raise Unmergeable("they reduce over different axes")
+            raise UnmergeableError("they reduce over different axes")
 
 
 def _match_by_order(into: Space, other: Space, table: dict[str, Affine]) -> None:
     ours = [into.extents[name] for name in into.reductions]
     theirs = [other.extents[name] for name in other.reductions]
     if not ours or not same_dim(product(ours), product(theirs)):
-        raise Unmergeable("they reduce over different numbers of elements")
+        raise UnmergeableError("they reduce over different numbers of elements")
     number = ix.flatten([Affine.axis(name) for name in into.reductions], ours)
     table.update(zip(other.reductions, ix.unflatten(number, theirs, into.extents), strict=True))
 
 
 def _check_rows(into: Space, other: Space, value: Value, options: FusionOptions) -> None:
-    """A space without reductions that runs over whole rows of the other: are the rows short, and enough of them?"""
+    """A space without reductions that runs over whole rows of the other: that needs short rows, and enough of them."""
     if not into.reduction or other.reduction or into.level(value) != "full":
         return
     row = options.elements(into.extents[name] for name in into.reductions)
     rows = options.elements(into.extents[name] for name in into.parallel)
     if rows < options.min_parallel and row * rows > options.max_serial_elements:
-        raise Unmergeable("too few rows to share out")
+        raise UnmergeableError("too few rows to share out")
     follows = any(sink.target.name in other.accesses for sink in into.sinks)
     if follows and row > options.max_row_elements:
-        raise Unmergeable("the row is too long to compute it and its readers in one pass")
+        raise UnmergeableError("the row is too long to compute it and its readers in one pass")
 
 
 def _rewrite(space: Space, table: Mapping[str, Affine]) -> _Rewritten:
@@ -135,7 +135,7 @@ def _rewrite(space: Space, table: Mapping[str, Affine]) -> _Rewritten:
 def _check_conflicts(into: Space, other: Space, rewritten: _Rewritten) -> None:
     """What one stores the other may read only at the point that stores it."""
     if not all(into.runs_along(row) for row in rewritten.rows.values()):
-        raise Unmergeable("one belongs to the rows of a reduction along other axes")
+        raise UnmergeableError("one belongs to the rows of a reduction along other axes")
     for sinks, accesses, whole in (
         (rewritten.sinks, into.accesses, into.whole),
         (into.sinks, rewritten.accesses, other.whole),
@@ -143,11 +143,11 @@ def _check_conflicts(into: Space, other: Space, rewritten: _Rewritten) -> None:
         for sink in sinks:
             name = sink.target.name
             if name in whole:
-                raise Unmergeable("one reads all of what the other writes")
+                raise UnmergeableError("one reads all of what the other writes")
             if name in accesses and (name != sink.value.name or accesses[name] != [sink.access]):
-                raise Unmergeable("one reads what the other writes at another point")
+                raise UnmergeableError("one reads what the other writes at another point")
     if other.reduction and not _share_rows(into, rewritten):
-        raise Unmergeable("they read nothing in common along their reductions")
+        raise UnmergeableError("they read nothing in common along their reductions")
 
 
 def _share_rows(into: Space, rewritten: _Rewritten) -> bool:

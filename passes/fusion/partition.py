@@ -20,7 +20,7 @@ from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.reach import Reachability
 from graphc.passes.fusion.space import (
     Access,
-    NotFitting,
+    NotFittingError,
     Sink,
     Space,
     bind_reduction,
@@ -36,7 +36,7 @@ _MOST_MERGES = 6
 _MOST_ACCESSES = 4
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A node may not join a space; the message is the reason in plain words."""
 
 
@@ -51,7 +51,7 @@ class Partition:
     decisions: list[Decision]
 
     def eject_anchor(self, space: Space) -> Space:
-        """Give a contraction a space of its own, which stores its result for the rest; for epilogues that do not fit."""
+        """Give a contraction whose epilogue does not fit a space of its own, which stores its result for the rest."""
         node = space.anchor
         assert node is not None
         value = node.output
@@ -184,7 +184,7 @@ class _Partitioner:
         for space in self.readers_of(value):
             try:
                 self.join(space, node, ())
-            except Refused:
+            except RefusedError:
                 self.request_whole(space, operand)
         for space in self.whole_readers_of(value):
             self.request_whole(space, operand)
@@ -311,7 +311,7 @@ class _Partitioner:
     def try_join(self, space: Space, node: Node, stored: Sequence[Value]) -> bool:
         try:
             self.join(space, node, stored)
-        except Refused as refusal:
+        except RefusedError as refusal:
             self.decide(node, space, False, str(refusal))
             return False
         kept = {value.name for value in stored}
@@ -333,7 +333,7 @@ class _Partitioner:
         return f"{text}; the result is also stored for other readers" if stored else text
 
     def join(self, space: Space, node: Node, stored: Sequence[Value]) -> None:
-        """Add a node to a space that reads it; `stored` are the values that others read too. Raises Refused."""
+        """Add a node to a space that reads it; `stored` are the values that others read too. Raises RefusedError."""
         value = next(value for value in node.outputs if value.name in space.accesses)
         if node.outputs[0].name in space.members:
             self.store_also(space, stored)
@@ -341,7 +341,7 @@ class _Partitioner:
         self.check(space, node, value, bool(stored))
         self.bind(space, node, value)
         if stored and any(not space.level(v) for v in stored):
-            raise Refused(_NOT_ONCE)
+            raise RefusedError(_NOT_ONCE)
         requests = self.operand_requests(space, node)
         space.members[node.outputs[0].name] = node
         if value.name in self.rows and space.runs_along(self.row(space, value)):
@@ -357,7 +357,7 @@ class _Partitioner:
 
     def store_also(self, space: Space, stored: Sequence[Value]) -> None:
         if any(not space.level(value) for value in stored):
-            raise Refused(_NOT_ONCE)
+            raise RefusedError(_NOT_ONCE)
         for value in stored:
             self.store(space, value)
 
@@ -371,9 +371,9 @@ class _Partitioner:
         """Limits that do not depend on how the node is laid out."""
         kind = primitive(node.primitive).kind
         if self.options.conservative and space.members and self.keeps_more(space, node):
-            raise Refused("its operands are larger than its result and would have to be kept for longer")
+            raise RefusedError("its operands are larger than its result and would have to be kept for longer")
         if len(space.members) >= self.options.max_nodes:
-            raise Refused(f"the kernel already has {self.options.max_nodes} nodes")
+            raise RefusedError(f"the kernel already has {self.options.max_nodes} nodes")
         if kind in (Kind.CONTRACTION, Kind.SCATTER):
             self.check_anchor(space, node, value, kind)
             return
@@ -381,38 +381,38 @@ class _Partitioner:
         if kind in (Kind.RESHAPE, Kind.CONSTANT):
             return
         if len(accesses) > 1 and (len(accesses) > _MOST_ACCESSES or not cost.is_cheap(node)):
-            raise Refused(f"it is read at {len(accesses)} positions and would be computed that often")
+            raise RefusedError(f"it is read at {len(accesses)} positions and would be computed that often")
         if kind is Kind.VIEW:
             self.check_view(space, node)
             return
         if kind is Kind.REDUCTION or kind is Kind.WINDOW:
             if len(accesses) > 1:
-                raise Refused("it is read at several positions")
+                raise RefusedError("it is read at several positions")
             if kind is Kind.WINDOW and windows.reduces(node) and not space.level(value):
-                raise Refused("its windows would be computed again for every element it is broadcast to")
+                raise RefusedError("its windows would be computed again for every element it is broadcast to")
             return
         if value.name in self.rows and not self.along_rows(space, value, stored):
-            raise Refused("it belongs to the rows of a reduction along other axes")
+            raise RefusedError("it belongs to the rows of a reduction along other axes")
         if not cost.is_cheap(node) and self.repeats(space, value):
-            raise Refused("it would be computed again for every element it is broadcast to")
+            raise RefusedError("it would be computed again for every element it is broadcast to")
         if not space.level(value) and self.overlaps(space, value) and not self.may_recompute(node):
-            raise Refused("its operands would be read again in every window")
+            raise RefusedError("its operands would be read again in every window")
 
     def check_view(self, space: Space, node: Node) -> None:
         if len(node.inputs) > 2 and self.options.enabled:
-            raise Refused("a join of many parts is cheaper to write once than to choose at each element")
+            raise RefusedError("a join of many parts is cheaper to write once than to choose at each element")
 
     def check_anchor(self, space: Space, node: Node, value: Value, kind: Kind) -> None:
         if space.members and kind is Kind.SCATTER:
-            raise Refused("a scatter writes its result before anything can read it")
+            raise RefusedError("a scatter writes its result before anything can read it")
         if space.anchor is not None:
-            raise Refused(f"the kernel already has the contraction {label(space.anchor)}")
+            raise RefusedError(f"the kernel already has the contraction {label(space.anchor)}")
         if space.reduction:
-            raise Refused("the kernel reduces over the contraction's result")
+            raise RefusedError("the kernel reduces over the contraction's result")
         if space.guards or space.level(value) != "full":
-            raise Refused("the kernel does not run over each element of the contraction's result once")
+            raise RefusedError("the kernel does not run over each element of the contraction's result once")
         if {v.name for v in node.inputs} & space.members.keys():
-            raise Refused("the contraction's operand is computed in this kernel")
+            raise RefusedError("the contraction's operand is computed in this kernel")
         self.check_anchor_order(space, space.accesses[value.name][0])
 
     def check_anchor_order(self, space: Space, access: Access) -> None:
@@ -429,7 +429,7 @@ class _Partitioner:
         access = space.accesses[value.name][0]
         try:
             names = reduction_axes(space, reduction, access)
-        except ix.NotAffine:
+        except ix.NotAffineError:
             return True
         if names is None:
             return False
@@ -451,8 +451,8 @@ class _Partitioner:
             bool(space.reduction)
             and any(
                 primitive(node.primitive).kind is Kind.WINDOW
-            and windows.reduces(node)
-            and windows.overlapping(node)
+                and windows.reduces(node)
+                and windows.overlapping(node)
                 for node in space.members.values()
             )
             and 4 * cost.elements(value, self.options) > points
@@ -472,7 +472,7 @@ class _Partitioner:
         if kind not in (Kind.REDUCTION, Kind.WINDOW):
             return
         if space.anchor is not None and (kind is Kind.REDUCTION or windows.reduces(node)):
-            raise Refused("the epilogue of a contraction holds no reduction")
+            raise RefusedError("the epilogue of a contraction holds no reduction")
         while True:
             access = space.accesses[value.name][0]
             try:
@@ -482,17 +482,17 @@ class _Partitioner:
                     self.check_row(space, node, access)
                     bind_reduction(space, node, access)
                 return
-            except ix.SplitNeeded as need:
+            except ix.SplitNeededError as need:
                 if space.anchor is not None:
-                    raise Refused("a window would cut the axes of a contraction's result") from None
+                    raise RefusedError("a window would cut the axes of a contraction's result") from None
                 space.split(need.axis, need.inner)
-            except (NotFitting, ix.NotAffine) as problem:
-                raise Refused(str(problem)) from None
+            except (NotFittingError, ix.NotAffineError) as problem:
+                raise RefusedError(str(problem)) from None
 
     def check_row(self, space: Space, node: Node, access: Access) -> None:
         names = reduction_axes(space, node, access)
         if names is not None and not space.reduction and not self.row_fits(space, names):
-            raise Refused(
+            raise RefusedError(
                 "the row is too long, or there are too few rows, to compute it and its readers in one pass"
             )
 
@@ -504,12 +504,12 @@ class _Partitioner:
             }
             try:
                 return [pair for access in accesses for pair in operand_accesses(space, node, access)]
-            except ix.SplitNeeded as need:
+            except ix.SplitNeededError as need:
                 if space.anchor is not None:
-                    raise Refused("a reshape would cut the axes of a contraction's result") from None
+                    raise RefusedError("a reshape would cut the axes of a contraction's result") from None
                 space.split(need.axis, need.inner)
-            except ix.NotAffine as problem:
-                raise Refused(str(problem)) from None
+            except ix.NotAffineError as problem:
+                raise RefusedError(str(problem)) from None
 
     # Merging the readers of one value
 

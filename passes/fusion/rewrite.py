@@ -42,6 +42,7 @@ def map_statement(statement: Statement, expression: Expression) -> Statement:
 
 
 def map_nest(nest: Nest, expression: Expression) -> Nest:
+    """The nest with every affine expression of its body mapped."""
     return replace(nest, body=tuple(map_statement(statement, expression) for statement in nest.body))
 
 
@@ -59,6 +60,7 @@ def substitute(nest: Nest, table: Mapping[str, Affine]) -> Nest:
 
 
 def rename_axes(nest: Nest, table: Mapping[str, str]) -> Nest:
+    """The nest with other names for its axes, which stand in their order in every expression."""
     axes = tuple(replace(axis, name=table.get(axis.name, axis.name)) for axis in nest.axes)
     body = substitute(nest, {old: Affine.axis(new) for old, new in table.items()}).body
     order = {axis.name: k for k, axis in enumerate(axes)}
@@ -92,10 +94,13 @@ def rename_scalars(statement: Statement, table: Mapping[str, str]) -> Statement:
 def _renamed(expression: Affine, table: Mapping[str, str]) -> Affine:
     if not any(name in table for name, _ in expression.terms):
         return expression
-    return Affine(expression.offset, tuple((table.get(name, name), stride) for name, stride in expression.terms))
+    return Affine(
+        expression.offset, tuple((table.get(name, name), stride) for name, stride in expression.terms)
+    )
 
 
 def rename_buffers(statement: Statement, table: Mapping[str, str]) -> Statement:
+    """The statement with another name for its buffer."""
     match statement:
         case Load() | Random() | Store():
             return replace(statement, buffer=table[statement.buffer])

@@ -192,8 +192,8 @@ class Substitution:
 def operand_accesses(space: Space, node: Node, access: Access) -> list[tuple[Value, Access]]:
     """The elements of the operands that one element of a node's result needs, by affine position.
 
-    Operands that are read whole (by an anchor, through an indirect index) are not among them. Raises NotAffine or
-    SplitNeeded for a reshape.
+    Operands that are read whole (by an anchor, through an indirect index) are not among them. Raises NotAffineError or
+    SplitNeededError for a reshape.
     """
     declared = primitive(node.primitive)
     index, guards = access.index, access.guards
@@ -245,13 +245,14 @@ def whole_operands(node: Node) -> tuple[Value, ...]:
 
 
 def merge_guards(a: tuple[Guard, ...], b: tuple[Guard, ...]) -> tuple[Guard, ...]:
+    """All guards of two sets, without repeats."""
     return (*a, *(guard for guard in b if guard not in a)) if b else a
 
 
 def bind_reduction(space: Space, node: Node, access: Access) -> None:
     """Lay a reduction over the space's reduction axes: those it has, parallel ones it turns into them, or new ones.
 
-    Raises NotAffine when it does not fit, SplitNeeded when an axis must be split first.
+    Raises NotAffineError when it does not fit, SplitNeededError when an axis must be split first.
     """
     (operand,) = node.inputs
     axes = node.attributes["axes"]
@@ -267,7 +268,7 @@ def bind_reduction(space: Space, node: Node, access: Access) -> None:
         number = ix.flatten([Affine.axis(name) for name in names], shape) if names else ix.ZERO
         known = ix.unflatten(number, dims, space.extents)
     if node.primitive in ("argmax", "argmin") and not _counts(space, known[0], names):
-        raise NotFitting("its positions would be counted in another order")
+        raise NotFittingError("its positions would be counted in another order")
     if not space.reduction:
         order = [name for position in known for name in _by_stride(position)]
         space.make_reduction([*order, *(name for name in names if name not in order)])
@@ -275,22 +276,22 @@ def bind_reduction(space: Space, node: Node, access: Access) -> None:
 
 
 def reduction_axes(space: Space, node: Node, access: Access) -> list[str] | None:
-    """The axes that a reduction would run over, None for new ones; NotAffine says why it does not fit."""
+    """The axes that a reduction would run over, None for new ones; NotAffineError says why it does not fit."""
     used = access.variables
     if used & space.reduction:
-        raise NotFitting("its result would be needed inside another reduction's loop")
+        raise NotFittingError("its result would be needed inside another reduction's loop")
     free = [name for name in space.parallel if name not in used and space.extents[name] != 1]
     dims = [node.inputs[0].type.shape[axis] for axis in node.attributes["axes"]]
     if space.reduction:
         if free:
-            raise NotFitting("another reduction already runs over different axes")
+            raise NotFittingError("another reduction already runs over different axes")
         names = space.reductions
     elif free:
         names = free
     else:
         return None
     if not same_dim(product(dims), product(space.extents[name] for name in names)):
-        raise NotFitting("it reduces over a different number of elements")
+        raise NotFittingError("it reduces over a different number of elements")
     return names
 
 
@@ -301,7 +302,7 @@ def _counts(space: Space, position: Affine, names: Sequence[str]) -> bool:
     return len(order) == len(names) and ix.ordered(position) == number
 
 
-class NotFitting(ix.NotAffine):
+class NotFittingError(ix.NotAffineError):
     """A reduction does not fit into a space; the message is the reason in plain words."""
 
 

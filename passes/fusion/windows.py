@@ -11,7 +11,7 @@ from __future__ import annotations
 from graphc.ir.graph import Node, Value
 from graphc.ir.kernel import Affine, Guard
 from graphc.passes.fusion import index as ix
-from graphc.passes.fusion.space import Access, NotFitting, Space, merge_guards
+from graphc.passes.fusion.space import Access, NotFittingError, Space, merge_guards
 from graphc.types import Dim, dimension
 
 GATHER = "window_gather"
@@ -19,6 +19,7 @@ TRANSPOSES = ("window_scatter", "window_sum_transpose")
 
 
 def whole_operands(node: Node) -> tuple[Value, ...]:
+    """The operand that is read through an indirect index."""
     return node.inputs[:1] if node.primitive == GATHER else ()
 
 
@@ -33,12 +34,12 @@ def overlapping(node: Node) -> bool:
 def bind(space: Space, node: Node, access: Access) -> None:
     """Add the reduction axes of a window node; its binding holds window and position indices, an axis each.
 
-    Raises NotFitting when the space has reductions, SplitNeeded when an axis must be split by the stride first.
+    Raises NotFittingError when the space has reductions, SplitNeededError when the stride must split an axis first.
     """
     if node.primitive == GATHER:
         return
     if reduces(node) and space.reduction:
-        raise NotFitting("its window would be a reduction inside another one")
+        raise NotFittingError("its window would be a reduction inside another one")
     if node.primitive in TRANSPOSES:
         space.bindings[node.outputs[0].name] = _bind_transpose(space, node, access)
         return
@@ -81,13 +82,14 @@ def _divide(h: Affine, stride: int, extents: dict[str, Dim]) -> tuple[Affine, Af
     """(q, r) of h = stride * q + r; an axis that the stride does not divide is split with a remainder."""
     try:
         return ix.divide(h, stride, extents)
-    except ix.NotAffine:
+    except ix.NotAffineError:
         if h.offset == 0 and len(h.terms) == 1 and h.terms[0][1] == 1 and h.terms[0][0] in extents:
-            raise ix.SplitNeeded(h.terms[0][0], stride) from None
+            raise ix.SplitNeededError(h.terms[0][0], stride) from None
         raise
 
 
 def operand_accesses(space: Space, node: Node, access: Access) -> list[tuple[Value, Access]]:
+    """The elements of the operands that one element of the result needs at a point of the reduction axes."""
     count = len(node.attributes["kernel"])
     lead = len(access.index) - count
     if node.primitive == GATHER:
@@ -136,6 +138,6 @@ def _within(expression: Affine, high: Dim, extents: dict[str, Dim]) -> bool:
     """True when an index is certain to lie in 0 ... high - 1."""
     try:
         least, most = ix.bounds(expression, extents)
-    except ix.NotAffine:
+    except ix.NotAffineError:
         return False
     return not ix.is_less(least, 0) and isinstance(least, int) and ix.is_less(dimension(most), high)

@@ -113,7 +113,9 @@ def test_equal_kernels_are_generated_once() -> None:
     b = Maker()
     x = b.data("x", "f32[32,64]")
     for k in range(4):
-        x = b.maximum(b.add(b.product(x, b.parameter(f"w{k}", "f32[64,64]")), b.parameter(f"b{k}", "f32[64]")), 0.0)
+        x = b.maximum(
+            b.add(b.product(x, b.parameter(f"w{k}", "f32[64,64]")), b.parameter(f"b{k}", "f32[64]")), 0.0
+        )
     program = fuse(b.finish({"y": x}))
     assert len(program.steps) == 4
     assert len({step.kernel for step in program.steps}) <= 2

@@ -20,11 +20,11 @@ def test_kernels_are_as_expected(name: str, golden) -> None:
 @pytest.mark.parametrize("name", [name for name in CASES if name != "batch_norm_statistics"])
 def test_programs_agree_with_the_reference(name: str) -> None:
     graph = CASES[name][0]()
-    check_program(graph, fuse(graph), sizes={symbol: 3 for symbol in graph.symbols})
+    check_program(graph, fuse(graph), sizes=dict.fromkeys(graph.symbols, 3))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_peak_is_no_higher_than_unfused(name: str) -> None:
     graph = CASES[name][0]()
-    sizes = {symbol: 64 for symbol in graph.symbols}
+    sizes = dict.fromkeys(graph.symbols, 64)
     assert plan(fuse(graph), sizes).lower_bound <= plan(unfused(graph), sizes).lower_bound

@@ -86,7 +86,7 @@ def test_a_value_that_is_output_and_update() -> None:
     new = b.add(s, 1.0)
     b.update(s, new)
     program = checked(b.finish({"y": new}))
-    (_, index), = program.outputs
+    ((_, index),) = program.outputs
     assert program.buffers[index].role is Role.STATE
 
 
@@ -95,7 +95,7 @@ def test_the_old_value_of_a_state_as_output() -> None:
     s = b.input("s", T("f32[6]"), InputKind.STATE)
     b.update(s, b.add(s, 1.0))
     program = checked(b.finish({"y": s}))
-    (_, index), = program.outputs
+    ((_, index),) = program.outputs
     assert program.buffers[index].role is Role.OUTPUT
 
 
@@ -143,7 +143,11 @@ def test_empty_and_scalar_tensors(shape: str) -> None:
     y = b.exp(b.mul(x, 2.0))
     outputs = {"y": y}
     if x.type.rank:
-        outputs |= {"total": b.sum(y), "last": b.reduce("reduce_max", y, [-1]), "flat": b.reshape(y, (x.type.size,))}
+        outputs |= {
+            "total": b.sum(y),
+            "last": b.reduce("reduce_max", y, [-1]),
+            "flat": b.reshape(y, (x.type.size,)),
+        }
     checked(b.finish(outputs))
 
 

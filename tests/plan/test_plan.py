@@ -27,7 +27,10 @@ def assert_sound(program: Program, made: Plan) -> None:
             apart = p.lifetime.last < q.lifetime.first or q.lifetime.last < p.lifetime.first
             assert apart or p.offset + p.size <= q.offset or q.offset + q.size <= p.offset, (p, q)
     touched = {
-        index for step in program.steps for index in step.arguments if program.buffers[index].role is Role.INTERMEDIATE
+        index
+        for step in program.steps
+        for index in step.arguments
+        if program.buffers[index].role is Role.INTERMEDIATE
     }
     assert touched <= set(made.offsets())
 
@@ -35,9 +38,13 @@ def assert_sound(program: Program, made: Plan) -> None:
 def program_of(lives: list[tuple[int, int, int]]) -> Program:
     """A program whose buffers live as given: bytes, first and last step."""
     steps = max((last for _, _, last in lives), default=-1) + 1
-    buffers = tuple(Buffer(f"b{k}", TensorType(DType.U8, (size,)), Role.INTERMEDIATE) for k, (size, _, _) in enumerate(lives))
+    buffers = tuple(
+        Buffer(f"b{k}", TensorType(DType.U8, (size,)), Role.INTERMEDIATE)
+        for k, (size, _, _) in enumerate(lives)
+    )
     used = tuple(
-        Step(0, tuple(k for k, (_, first, last) in enumerate(lives) if step in (first, last))) for step in range(steps)
+        Step(0, tuple(k for k, (_, first, last) in enumerate(lives) if step in (first, last)))
+        for step in range(steps)
     )
     return Program("p", Graph("p", (), (), ()), buffers, (), used, (), (), ())
 
@@ -73,7 +80,7 @@ def test_a_better_order_than_by_size_is_found() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_plans_of_programs_are_sound(seed: int) -> None:
     graph = random_graph(seed)
-    sizes = {name: 5 for name in graph.symbols}
+    sizes = dict.fromkeys(graph.symbols, 5)
     for program in (fuse(graph), unfused(graph)):
         assert_sound(program, plan(program, sizes))
 
@@ -117,5 +124,7 @@ def test_the_report_names_operators_and_lines(golden) -> None:
     assert json.loads(json.dumps(report)) == report
     assert report["arena"]["planned"] == made.size
     assert report["bytes"]["state"] == 2 * 64 * 4
-    assert all(row["operator"] == "BatchNorm bn" and row["line"] == "model.py:1" for row in report["peak"]["live"])
+    assert all(
+        row["operator"] == "BatchNorm bn" and row["line"] == "model.py:1" for row in report["peak"]["live"]
+    )
     golden("plan/memory.txt", memory_text(program, made))

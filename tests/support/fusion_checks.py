@@ -20,7 +20,9 @@ def sizes_of(graph: Graph, inputs: Mapping[str, torch.Tensor]) -> dict[str, int]
     return bind_sizes([item.value for item in graph.inputs], {n: tuple(t.shape) for n, t in inputs.items()})
 
 
-def check_program(graph: Graph, program: Program, seed: int = 0, sizes: Mapping[str, int] | None = None) -> Plan:
+def check_program(
+    graph: Graph, program: Program, seed: int = 0, sizes: Mapping[str, int] | None = None
+) -> Plan:
     """Every kernel is valid; run in the planned, poisoned arena, the program agrees with the reference in float64."""
     for kernel in program.kernels:
         verify_kernel(kernel)
