@@ -18,6 +18,6 @@ def test_fused_graphs_agree_with_float64(batch: int) -> None:
     native = NativeGraphs(programs)
     sizes = {"N": 3 + batch}
     inputs = [random_inputs(graph, seed, sizes) for graph, seed in zip(graphs, seeds, strict=True)]
-    results = native.run(inputs, {symbol: sizes["N"] for symbol in native.program.symbols})
+    results = native.run(inputs, dict.fromkeys(native.program.symbols, sizes["N"]))
     for seed, graph, given, got in zip(seeds, graphs, inputs, results, strict=True):
         compare(graph, given, got, f"random_graph({seed})")

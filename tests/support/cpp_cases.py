@@ -9,7 +9,6 @@ import numpy as np
 from graphc.ir.graph import Attributes
 from graphc.ir.kernel import Affine, AnchorOperation, Guard
 from graphc.types import DType, TensorType, dimension
-
 from support.kernels import NestBuilder, make_kernel, types
 from support.native_programs import Arrays, Case
 
@@ -21,13 +20,24 @@ def affine(offset: Size = 0, **terms: Size) -> Affine:
 
 
 def gelu_residual(rows: Size, columns: Size, name: str = "gelu") -> Case:
-    ts = types(x=f"f32[{rows},{columns}]", bias=f"f32[{columns}]", r=f"f32[{rows},{columns}]", y=f"f32[{rows},{columns}]")
+    ts = types(
+        x=f"f32[{rows},{columns}]",
+        bias=f"f32[{columns}]",
+        r=f"f32[{rows},{columns}]",
+        y=f"f32[{rows},{columns}]",
+    )
     b = NestBuilder(ts, i=dimension(rows), j=dimension(columns)).at("gelu", "LeakyReLU", 3)
     z = b.compute("add", b.load("x", "i", "j"), b.load("bias", "j"))
     cubic = b.compute("mul", b.compute("mul", z, z), z)
-    t = b.compute("tanh", b.compute("mul", b.compute("add", z, b.compute("mul", cubic, 0.044715)), 0.7978845608))
+    t = b.compute(
+        "tanh", b.compute("mul", b.compute("add", z, b.compute("mul", cubic, 0.044715)), 0.7978845608)
+    )
     half = b.compute("mul", z, 0.5)
-    b.store("y", ["i", "j"], b.compute("add", b.compute("mul", half, b.compute("add", t, 1.0)), b.load("r", "i", "j")))
+    b.store(
+        "y",
+        ["i", "j"],
+        b.compute("add", b.compute("mul", half, b.compute("add", t, 1.0)), b.load("r", "i", "j")),
+    )
 
     def expected(a: Arrays) -> Arrays:
         z = a["x"] + a["bias"]
@@ -68,7 +78,9 @@ def channel_softmax(batch: Size, channels: Size, width: Size, name: str = "chann
 
 def layer_norm(rows: Size, columns: Size, name: str = "layer_norm") -> Case:
     shape = f"f32[{rows},{columns}]"
-    ts = types(x=shape, r=shape, gamma=f"f32[{columns}]", beta=f"f32[{columns}]", y=shape, mean=f"f32[{rows}]")
+    ts = types(
+        x=shape, r=shape, gamma=f"f32[{columns}]", beta=f"f32[{columns}]", y=shape, mean=f"f32[{rows}]"
+    )
     b = NestBuilder(ts, i=dimension(rows), j=("reduce", dimension(columns)))
     x = b.compute("add", b.load("x", "i", "j"), b.load("r", "i", "j"))
     count = b.position(affine(columns), DType.F32)
@@ -117,7 +129,11 @@ def batch_norm(batch: Size, channels: Size, pixels: Size, name: str = "batch_nor
 def column_statistics(rows: Size, columns: Size, name: str = "column_statistics") -> Case:
     """sum, mean and max over axis 0 in one nest."""
     ts = types(
-        x=f"f32[{rows},{columns}]", s=f"f32[{columns}]", m=f"f32[{columns}]", hi=f"f32[{columns}]", arg=f"i64[{columns}]"
+        x=f"f32[{rows},{columns}]",
+        s=f"f32[{columns}]",
+        m=f"f32[{columns}]",
+        hi=f"f32[{columns}]",
+        arg=f"i64[{columns}]",
     )
     b = NestBuilder(ts, j=dimension(columns), i=("reduce", dimension(rows)))
     x = b.load("x", "i", "j")
@@ -167,7 +183,11 @@ def total(shape: tuple[Size, ...], name: str = "total") -> Case:
     count: Any = 1
     for size in shape:
         count = count * dimension(size)
-    b.store("y", [], b.compute("div", b.reduce("sum", b.compute("mul", x, x)), b.position(affine(count), DType.F32)))
+    b.store(
+        "y",
+        [],
+        b.compute("div", b.reduce("sum", b.compute("mul", x, x)), b.position(affine(count), DType.F32)),
+    )
     return Case(make_kernel(name, ts, [b], outputs=["y"]), lambda a: {"y": (a["x"] ** 2).mean()}, 5e-6)
 
 
@@ -224,7 +244,11 @@ def sgd_updates(sizes: tuple[Size, ...], name: str = "sgd") -> Case:
 def transpose_scale(rows: Size, columns: Size, name: str = "transpose_scale") -> Case:
     ts = types(x=f"f32[{rows},{columns}]", r=f"f32[{columns},{rows}]", y=f"f32[{columns},{rows}]")
     b = NestBuilder(ts, i=dimension(columns), j=dimension(rows))
-    b.store("y", ["i", "j"], b.compute("add", b.compute("mul", b.load("x", "j", "i"), 0.125), b.load("r", "i", "j")))
+    b.store(
+        "y",
+        ["i", "j"],
+        b.compute("add", b.compute("mul", b.load("x", "j", "i"), 0.125), b.load("r", "i", "j")),
+    )
     return Case(make_kernel(name, ts, [b], outputs=["y"]), lambda a: {"y": a["x"].T * 0.125 + a["r"]})
 
 
@@ -234,16 +258,25 @@ def heads_transpose(batch: Size, length: Size, heads: Size, width: Size, name: s
     ts = types(x=f"f32[{batch},{length},{heads},{width}]", r=out, y=out)
     b = NestBuilder(ts, n=dimension(batch), h=dimension(heads), s=dimension(length), d=dimension(width))
     x = b.load("x", "n", "s", "h", "d")
-    b.store("y", ["n", "h", "s", "d"], b.compute("add", b.compute("mul", x, 0.125), b.load("r", "n", "h", "s", "d")))
+    b.store(
+        "y",
+        ["n", "h", "s", "d"],
+        b.compute("add", b.compute("mul", x, 0.125), b.load("r", "n", "h", "s", "d")),
+    )
     return Case(
-        make_kernel(name, ts, [b], outputs=["y"]), lambda a: {"y": a["x"].transpose(0, 2, 1, 3) * 0.125 + a["r"]}
+        make_kernel(name, ts, [b], outputs=["y"]),
+        lambda a: {"y": a["x"].transpose(0, 2, 1, 3) * 0.125 + a["r"]},
     )
 
 
-def max_pool(images: Size, height: int, width: int, kernel: int, stride: int, pad: int, name: str = "max_pool") -> Case:
+def max_pool(
+    images: Size, height: int, width: int, kernel: int, stride: int, pad: int, name: str = "max_pool"
+) -> Case:
     """Values and positions, with padding guards."""
     oh, ow = ((size + 2 * pad - kernel) // stride + 1 for size in (height, width))
-    ts = types(x=f"f32[{images},{height},{width}]", y=f"f32[{images},{oh},{ow}]", at=f"u8[{images},{oh},{ow}]")
+    ts = types(
+        x=f"f32[{images},{height},{width}]", y=f"f32[{images},{oh},{ow}]", at=f"u8[{images},{oh},{ow}]"
+    )
     b = NestBuilder(ts, n=dimension(images), p=oh, q=ow, k=("reduce", kernel), m=("reduce", kernel))
     h, w = affine(-pad, p=stride, k=1), affine(-pad, q=stride, m=1)
     guards = (Guard(h, 0, height), Guard(w, 0, width)) if pad else ()
@@ -253,7 +286,9 @@ def max_pool(images: Size, height: int, width: int, kernel: int, stride: int, pa
 
     def expected(a: Arrays) -> Arrays:
         padded = np.pad(a["x"], ((0, 0), (pad, pad), (pad, pad)), constant_values=-np.inf)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (1, 2))[:, ::stride, ::stride]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (1, 2))[
+            :, ::stride, ::stride
+        ]
         flat = windows.reshape(*windows.shape[:3], -1)[:, :oh, :ow]
         return {"y": flat.max(-1), "at": flat.argmax(-1)}
 
@@ -271,7 +306,9 @@ def pad_concat(rows: Size, left: int, right: int, name: str = "pad_concat") -> C
     z = b.load("b", "i", affine(-left, j=1), guards=(second,))
     inside = b.compute("lt", b.position(affine(j=1)), left)
     b.store("y", ["i", "j"], b.compute("where", inside, x, z))
-    return Case(make_kernel(name, ts, [b], outputs=["y"]), lambda a: {"y": np.concatenate([a["a"], a["b"]], 1)})
+    return Case(
+        make_kernel(name, ts, [b], outputs=["y"]), lambda a: {"y": np.concatenate([a["a"], a["b"]], 1)}
+    )
 
 
 def embedding(count: Size, vocabulary: int, width: Size, name: str = "embedding") -> Case:
@@ -282,7 +319,8 @@ def embedding(count: Size, vocabulary: int, width: Size, name: str = "embedding"
     row = b.compute("minimum", b.compute("maximum", row, 0), vocabulary - 1, name="row")
     b.store("y", ["i", "j"], b.load("table", affine(**{row: 1}), "j"))
     return Case(
-        make_kernel(name, ts, [b], outputs=["y"]), lambda a: {"y": a["table"][np.clip(a["ids"], 0, vocabulary - 1)]}
+        make_kernel(name, ts, [b], outputs=["y"]),
+        lambda a: {"y": a["table"][np.clip(a["ids"], 0, vocabulary - 1)]},
     )
 
 
@@ -301,20 +339,43 @@ def half_precision(rows: Size, columns: Size, dtype: str = "f16", name: str = "h
     return Case(make_kernel(name, ts, [b], outputs=["y", "s"]), expected, 2e-3)
 
 
-def dense(m: Size, n: Size, k: Size, transpose_a: bool, transpose_b: bool, dtype: str = "f32", batch: tuple[Size, ...] = (), name: str = "dense") -> Case:
+def dense(
+    m: Size,
+    n: Size,
+    k: Size,
+    transpose_a: bool,
+    transpose_b: bool,
+    dtype: str = "f32",
+    batch: tuple[Size, ...] = (),
+    name: str = "dense",
+) -> Case:
     """A product with bias and ReLU as epilogue, and its row scaled into a second output."""
+
     def show(*dims: Size) -> str:
         return f"{dtype}[{','.join(map(str, (*batch, *dims)))}]"
 
-    ts = types(a=show(*((k, m) if transpose_a else (m, k))), b=show(*((n, k) if transpose_b else (k, n))), bias=f"{dtype}[{n}]", y=show(m, n), z=show(m, n))
-    axes = {f"b{index}": dimension(size) for index, size in enumerate(batch)} | {"i": dimension(m), "j": dimension(n)}
+    ts = types(
+        a=show(*((k, m) if transpose_a else (m, k))),
+        b=show(*((n, k) if transpose_b else (k, n))),
+        bias=f"{dtype}[{n}]",
+        y=show(m, n),
+        z=show(m, n),
+    )
+    axes = {f"b{index}": dimension(size) for index, size in enumerate(batch)} | {
+        "i": dimension(m),
+        "j": dimension(n),
+    }
     b = NestBuilder(ts, **axes)
     accumulator = DType.of(dtype).compute
     total = b.compute("add", b.anchor(accumulator), b.load("bias", "j"))
     b.store("y", list(axes), b.compute("maximum", total, 0.0))
     b.store("z", list(axes), b.compute("mul", total, b.position(affine(i=1), accumulator)))
     anchor = AnchorOperation(
-        "dot", ("a", "b"), Attributes({"transpose_a": transpose_a, "transpose_b": transpose_b}), ts["y"], accumulator
+        "dot",
+        ("a", "b"),
+        Attributes({"transpose_a": transpose_a, "transpose_b": transpose_b}),
+        ts["y"],
+        accumulator,
     )
 
     def expected(a: Arrays) -> Arrays:
@@ -327,7 +388,6 @@ def dense(m: Size, n: Size, k: Size, transpose_a: bool, transpose_b: bool, dtype
     return Case(make_kernel(name, ts, [b], outputs=["y", "z"], anchor=anchor), expected, tolerance)
 
 
-
 def convolution(
     which: str, batch: Size, channels: int, filters: int, size: tuple[int, ...], kernel: tuple[int, ...], stride: int,
     pad: int, dilate: int, groups: int, dtype: str = "f32", plain: bool = True, name: str = "conv",
@@ -338,7 +398,9 @@ def convolution(
     rank = len(size)
     out = tuple((n + 2 * pad - dilate * (k - 1) - 1) // stride + 1 for n, k in zip(size, kernel, strict=True))
     x, w, y = (batch, channels, *size), (filters, channels // groups, *kernel), (batch, filters, *out)
-    operands, result = {"": ((x, w), y), "_data_gradient": ((y, w), x), "_weight_gradient": ((x, y), w)}[which]
+    operands, result = {"": ((x, w), y), "_data_gradient": ((y, w), x), "_weight_gradient": ((x, y), w)}[
+        which
+    ]
     kind = DType.of(dtype).compute
 
     def show(dims: tuple[Size, ...]) -> str:
@@ -351,16 +413,31 @@ def convolution(
     value = builder.compute("mul", builder.anchor(kind), builder.load("s", "i1"))
     place = list(axes) if plain else ["i0", "i1", *reversed(list(axes)[2:])]
     builder.store("y", place, value)
-    geometry = {"stride": (stride,) * rank, "pad": (pad,) * rank, "dilate": (dilate,) * rank, "groups": groups}
+    geometry = {
+        "stride": (stride,) * rank,
+        "pad": (pad,) * rank,
+        "dilate": (dilate,) * rank,
+        "groups": groups,
+    }
     shape = {} if not which else {"shape": tuple(map(dimension, result))}
     anchor = AnchorOperation(
-        f"convolution{which}", ("a", "b"), Attributes({**geometry, **shape}), TensorType.parse(show(result)), kind
+        f"convolution{which}",
+        ("a", "b"),
+        Attributes({**geometry, **shape}),
+        TensorType.parse(show(result)),
+        kind,
     )
 
     def expected(a: Arrays) -> Arrays:
         left, right = (torch.from_numpy(np.asarray(a[key])).double() for key in "ab")
-        function = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}[rank]
-        image = torch.zeros(x if which == "_data_gradient" else left.shape, dtype=torch.double, requires_grad=True)
+        function = {
+            1: torch.nn.functional.conv1d,
+            2: torch.nn.functional.conv2d,
+            3: torch.nn.functional.conv3d,
+        }[rank]
+        image = torch.zeros(
+            x if which == "_data_gradient" else left.shape, dtype=torch.double, requires_grad=True
+        )
         weight = torch.zeros(w, dtype=torch.double, requires_grad=True)
         with torch.no_grad():
             if which != "_data_gradient":
@@ -375,4 +452,8 @@ def convolution(
         scaled = value.detach().numpy() * a["s"].reshape(1, -1, *(1,) * rank)
         return {"y": scaled if plain else scaled.transpose(0, 1, *reversed(range(2, 2 + rank)))}
 
-    return Case(make_kernel(name, ts, [builder], outputs=["y"], anchor=anchor), expected, 2e-5 if dtype == "f32" else 2e-2)
+    return Case(
+        make_kernel(name, ts, [builder], outputs=["y"], anchor=anchor),
+        expected,
+        2e-5 if dtype == "f32" else 2e-2,
+    )

@@ -14,7 +14,6 @@ from graphc.ir.kernel import Access, Kernel
 from graphc.ir.program import Buffer, Program, Role, Step
 from graphc.runtime.cpu import NativeProgram, load
 from graphc.types import DType, evaluate, numpy_dtype
-
 from support.kernels import program_of
 
 Arrays = dict[str, np.ndarray]

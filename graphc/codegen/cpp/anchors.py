@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from graphc.codegen.cpp.anchor_nests import anchor_nest
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_text
+from graphc.codegen.cpp.lane_loops import unravel
 from graphc.codegen.cpp.nests import flatten, lower, merge_axes
-from graphc.codegen.cpp.printer import NestPrinter, Writer, unravel
+from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
+from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Access, Affine, AnchorOperation, Axis, Kernel, Parameter, Store
 from graphc.types import Dim, DType, product, same_shape
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from graphc.codegen.cpp.anchors import print_anchor
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_text
 from graphc.codegen.cpp.nests import expressions, lower
-from graphc.codegen.cpp.printer import NestPrinter, Writer
+from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
+from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Access, Kernel, Load, Nest, Store
 from graphc.templates import render
 from graphc.types import Dim, dim_symbols, dimension
@@ -69,10 +70,7 @@ def generate_function(kernel: Kernel, name: str, target: CpuTarget, equals: tupl
 
 def kernel_comment(kernel: Kernel, equals: tuple[Kernel, ...]) -> list[str]:
     """The user's operators, those of equal kernels, then the kernel's IR."""
-    try:
-        text = str(kernel)
-    except ImportError:
-        text = kernel.name
+    text = str(kernel)
     also = [f"and for {other.name}: {', '.join(map(str, other.origins))}".rstrip(": ") for other in equals]
     return [*(str(origin) for origin in kernel.origins), *also, *text.splitlines()]
 

@@ -1,0 +1,152 @@
+"""Loops over the vector axis: blocks, local tiles for streamed and narrow data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from graphc.codegen.cpp.expressions import affine_text, dim_factor, dim_text
+from graphc.codegen.cpp.scalars import ScalarPrinter
+from graphc.codegen.cpp.schedule import PARALLEL_COST, STREAM_TILE, Mode, extent_of, item_axes
+from graphc.codegen.cpp.writer import Lanes
+from graphc.ir.kernel import Axis, Load, Store
+from graphc.types import Dim, product
+
+
+class LaneLoopPrinter(ScalarPrinter):
+    """Prints `omp simd` loops over the vector axis, or over a block of it."""
+
+    @contextmanager
+    def block_loop(self, axis: str, block: int) -> Iterator[str]:
+        """A loop over blocks of an axis; gives the name of the block's start."""
+        start = self.names.new(f"{axis}_start")
+        extent = dim_text(extent_of(self.nest, axis))
+        with self.block(f"for (int64_t {start} = 0; {start} < {extent}; {start} += {block})"):
+            yield start
+
+    def block_lanes(self, start: str, extent: Dim, block: int) -> Lanes:
+        lane = self.names.new("lane")
+        return Lanes(lane, self.block_count(start, extent, block), f"{start} + {lane}", start)
+
+    def block_count(self, start: str, extent: Dim, block: int) -> str:
+        """The elements of the block that begins at `start`: all, or what is left."""
+        if isinstance(extent, int) and extent % block == 0:
+            return str(block)
+        count = self.names.new("count")
+        self.out.line(f"const int64_t {count} = gc_min_of<int64_t>({block}, {dim_text(extent)} - {start});")
+        return count
+
+    def _define_vector(self, lanes: Lanes) -> None:
+        """Name the value of the vector axis in a lane loop: the loop's own variable, or from the block's start."""
+        vector = self.schedule.vector
+        assert vector is not None
+        if lanes.value == lanes.variable:
+            self.env[vector] = lanes.variable
+            return
+        position = self.names.new("position" if self.unravelled else vector)
+        self.out.line(f"const int64_t {position} = {lanes.value};")
+        self.env[vector] = position
+        if self.unravelled:
+            for axis, text in unravel(position, self.unravelled).items():
+                self.env[axis] = self.names.new(axis)
+                self.out.line(f"const int64_t {self.env[axis]} = {text};")
+
+    @contextmanager
+    def lane_loop(self, lanes: Lanes, roots: Sequence[str], stores: Sequence[Store]) -> Iterator[None]:
+        """A simd loop that computes `roots` and does `stores`; the caller adds more inside."""
+        wanted = self.needed(roots)
+        self.hoist_guards([*(self.analysis.definitions[name] for name in sorted(wanted)), *stores])
+        if lanes.value == lanes.variable:
+            self.widen_loads(wanted, lanes.variable)
+        tiles = self._declare_tiles(stores, lanes)
+        self.out.line(self._simd_pragma(lanes))
+        v = lanes.variable
+        with self.scope(), self.block(f"for (int64_t {v} = 0; {v} < {lanes.count}; ++{v})"):
+            self._define_vector(lanes)
+            self.define(self.needed(roots))
+            for store in stores:
+                if store.buffer in tiles:
+                    self.out.line(f"{tiles[store.buffer][0]}[{v}] = {self.env[store.value]};")
+                else:
+                    self.store(store)
+            yield
+        for store in stores:
+            if store.buffer in tiles:
+                tile, copy = tiles[store.buffer]
+                self.out.line(f"{copy}({self._start_of(store, lanes.start)}, {tile}, {lanes.count});")
+
+    def _simd_pragma(self, lanes: Lanes) -> str:
+        """A plain one-dimensional map shares its only loop out to threads."""
+        whole = self.schedule.mode is Mode.MAP and lanes.start == "0" and not item_axes(self.nest, self.schedule)
+        if not whole or not self.schedule.threaded:
+            return "#pragma omp simd"
+        if self.in_region:
+            return "#pragma omp for simd schedule(static) nowait"
+        work = self.schedule.work
+        condition = "" if isinstance(work, int) else f" if ({dim_text(work)} > {PARALLEL_COST})"
+        return f"#pragma omp parallel for simd schedule(static){condition}"
+
+    def _start_of(self, access: Load | Store, start: str) -> str:
+        """The address of an access where the vector axis begins."""
+        vector = self.schedule.vector
+        assert vector is not None
+        index = affine_text(access.index[0], {**self.env, vector: start})
+        return f"{self.buffers[access.buffer]} + {index}"
+
+    def is_short(self) -> bool:
+        """True when a loop over the vector axis is too short to be filled by vectors of one-byte elements."""
+        vector = self.schedule.vector
+        extent = extent_of(self.nest, vector) if vector is not None else 0
+        return isinstance(extent, int) and extent < 64
+
+    def _is_narrow(self, access: Load | Store) -> bool:
+        """True for contiguous access to elements of one or two bytes, which would bound the lanes of a short loop."""
+        dtype = self.analysis.definitions[access.value if isinstance(access, Store) else access.name].dtype
+        small = dtype.itemsize < 4 and not dtype.is_float and not access.guards
+        return small and self.schedule.vector is not None and access.index[0].stride(self.schedule.vector) == 1
+
+    def widen_loads(self, wanted: Iterable[str], lane: str) -> None:
+        """Copy what short loops read in bytes to four-byte elements first."""
+        vector = self.schedule.vector
+        if vector is None or not self.is_short():
+            return
+        chosen = set(wanted)
+        for load in self.nest.body:
+            if not isinstance(load, Load) or load.name not in chosen or not self._is_narrow(load):
+                continue
+            if all(variable in self.env or variable == vector for variable in load.index[0].variables):
+                extent = dim_text(extent_of(self.nest, vector))
+                tile = self.names.new(f"{load.name}_wide")
+                self.out.line(f"alignas(64) int32_t {tile}[{extent}];")
+                self.out.line(f"gc_copy({tile}, {self._start_of(load, '0')}, {extent});")
+                self.env[load.name] = f"{tile}[{lane}]"
+
+    def _declare_tiles(self, stores: Sequence[Store], lanes: Lanes) -> dict[str, tuple[str, str]]:
+        """(local tile, function that copies it out) of the stores that do not go to memory at once."""
+        tiles: dict[str, tuple[str, str]] = {}
+        for store in stores:
+            blocked = lanes.value != lanes.variable
+            if blocked and store.buffer in self.schedule.streams:
+                kind, copy = "float", "gc_stream"
+            elif not blocked and self.is_short() and self._is_narrow(store):
+                kind, copy = "int32_t", "gc_copy"
+            else:
+                continue
+            tiles[store.buffer] = self.names.new(f"{store.buffer}_tile"), copy
+            size = lanes.count if lanes.count.isdigit() else str(self._tile_size())
+            self.out.line(f"alignas(64) {kind} {tiles[store.buffer][0]}[{size}];")
+        return tiles
+
+    def _tile_size(self) -> int:
+        return STREAM_TILE if self.schedule.mode is Mode.ROWS else self.schedule.block
+
+
+def unravel(position: str, axes: Sequence[Axis]) -> dict[str, str]:
+    """The axes' values at a row-major number."""
+    texts: dict[str, str] = {}
+    stride: Dim = 1
+    for place, axis in reversed(list(enumerate(axes))):
+        text = position if stride == 1 else f"{position} / {dim_factor(stride)}"
+        texts[axis.name] = text if place == 0 else f"{text} % {dim_factor(axis.extent)}"
+        stride = product((stride, axis.extent))
+    return dict(reversed(texts.items()))

@@ -1,0 +1,358 @@
+"""Passes over the reduction axes: accumulators, values kept between passes, and the scalars known after each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_factor, dim_text, fold
+from graphc.codegen.cpp.lane_loops import LaneLoopPrinter
+from graphc.codegen.cpp.schedule import STREAM_TILE, Mode, Schedule, extent_of, row_lanes
+from graphc.codegen.cpp.writer import Lanes, Writer
+from graphc.ir.kernel import Affine, Constant, Definition, IndexValue, Load, Nest, Reduce, Reduction, Store
+from graphc.types import Dim, DType, product
+
+STACK_SCRATCH = 32 << 10  # larger scratch comes from the thread's arena
+_POSITIONS = (Reduction.ARGMAX, Reduction.ARGMIN)
+
+
+class PassPrinter(LaneLoopPrinter):
+    """Prints what happens for one item: outer scalars and stores, and each pass between them."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        nest: Nest,
+        schedule: Schedule,
+        buffers: Mapping[str, str],
+        names: Names,
+        in_region: bool = False,
+    ) -> None:
+        super().__init__(writer, nest, schedule, buffers, names, in_region)
+        self.reduces = [s for s in nest.body if isinstance(s, Reduce)]
+        ends = [self.analysis.phase[reduce.name] for reduce in self.reduces]
+        ends += [1 + self.analysis.phase_of(store) for store in self.stores if self.is_inner(store)]
+        self.pass_count = max(ends, default=0)
+        self.scratch: dict[str, str] = {}
+        self.accumulators: dict[str, tuple[str, ...]] = {}
+
+    def item(self, start: str) -> None:
+        """All passes for one item (and one block of the vector axis, which begins at `start`)."""
+        with self.scope():
+            lanes = self._lanes(start)
+            self._declare_scratch()
+            self.outer(0, lanes)
+            for number in range(self.pass_count):
+                if self.schedule.mode is Mode.ROWS:
+                    self._row_pass(number)
+                else:
+                    assert lanes is not None
+                    self._column_pass(number, lanes)
+                self.outer(number + 1, lanes)
+
+    def _lanes(self, start: str) -> Lanes | None:
+        """The lane loop of maps and columns; rows make their own in each pass."""
+        vector = self.schedule.vector
+        if vector is None or self.schedule.mode is Mode.ROWS:
+            return None
+        extent = extent_of(self.nest, vector)
+        if not start:
+            variable = self.names.new(vector)
+            return Lanes(variable, dim_text(extent), variable, "0")
+        return self.block_lanes(start, extent, self.schedule.block)
+
+    def outer(self, phase: int, lanes: Lanes | None) -> None:
+        """Scalars and stores outside the reduction axes that are known after `phase` passes."""
+        mine = [
+            s.name
+            for s in self.nest.body
+            if not isinstance(s, (Store, Reduce))
+            and not self.analysis.inner[s.name]
+            and not self.lane_level[s.name]
+            and self.analysis.phase[s.name] == phase
+        ]
+        self.define(mine)
+        stores = [s for s in self.stores if not self.is_inner(s) and self.analysis.phase_of(s) == phase]
+        for store in stores:
+            if not self.is_lane_store(store):
+                self.store(store)
+        lane_stores = [s for s in stores if self.is_lane_store(s)]
+        kept = self._outer_kept(phase) if lanes is not None and self.schedule.mode is Mode.COLUMNS else []
+        if lanes is not None and (lane_stores or kept):
+            self._outer_lanes(lanes, lane_stores, kept)
+
+    def _outer_kept(self, phase: int) -> list[Definition]:
+        """Lane-level outer scalars, dearer than a load, that loops over the reduction axes read."""
+        kept: list[Definition] = []
+        for statement in self.nest.body:
+            if isinstance(statement, (Store, Reduce, Load, Constant, IndexValue)):
+                continue
+            if self.analysis.inner[statement.name] or not self.lane_level[statement.name]:
+                continue
+            if self.analysis.phase[statement.name] == phase and self._read_inside(statement.name):
+                kept.append(statement)
+        return kept
+
+    def _read_inside(self, name: str) -> bool:
+        """True when a store or scalar at every point of the reduction axes, or a reduce, reads the value."""
+        for statement in self.nest.body:
+            if name in self.analysis.reads(statement):
+                if isinstance(statement, Store):
+                    if self.is_inner(statement):
+                        return True
+                elif isinstance(statement, Reduce) or self.analysis.inner[statement.name]:
+                    return True
+        return False
+
+    def _outer_lanes(self, lanes: Lanes, stores: Sequence[Store], kept: Sequence[Definition]) -> None:
+        arrays = {}
+        for statement in kept:
+            arrays[statement.name] = self.names.new(f"{statement.name}_lanes")
+            c = LANE_TYPES[statement.dtype]
+            self.out.line(f"alignas(64) {c} {arrays[statement.name]}[{self.schedule.block}];")
+        roots = [name for store in stores for name in self.analysis.reads(store)] + list(arrays)
+        with self.lane_loop(lanes, roots, stores):
+            for statement in kept:
+                self.out.line(f"{arrays[statement.name]}[{lanes.variable}] = {self.env[statement.name]};")
+        for name, array in arrays.items():
+            self.env[name] = f"{array}[{lanes.variable}]"
+
+    def _declare_scratch(self) -> None:
+        """Arrays for inner values that outlive their pass."""
+        kept = [s for s in self.nest.body if not isinstance(s, Store) and s.name in self.schedule.kept]
+        if not kept:
+            return
+        points = product(axis.extent for axis in self.nest.reductions)
+        if self.schedule.mode is Mode.COLUMNS:
+            points = product((points, self.schedule.block))
+        nbytes = product((points, sum(map(lane_bytes, kept))))
+        on_stack = isinstance(nbytes, int) and nbytes <= STACK_SCRATCH
+        if not on_stack:
+            arena = self.names.new("scratch")
+            self.out.line(f"char* {arena} = gc_scratch({dim_text(nbytes)} + {64 * len(kept)});")
+        for statement in kept:
+            array = self.names.new(f"{statement.name}_kept")
+            self.scratch[statement.name] = array
+            c = LANE_TYPES[statement.dtype]
+            if on_stack:
+                self.out.line(f"alignas(64) {c} {array}[{dim_text(points)}];")
+            else:
+                self.out.line(f"{c}* const {array} = ({c}*){arena};")
+                self.out.line(f"{arena} += gc_round_up({dim_factor(points)} * {lane_bytes(statement)}, 64);")
+
+    def _kept_index(self, lane: str) -> str:
+        """Where the current point of the reduction axes lies in a scratch array."""
+        vector = self.schedule.vector
+        order = [a for a in self.nest.reductions if a.name != vector]
+        if self.schedule.mode is Mode.ROWS:
+            order += [a for a in self.nest.reductions if a.name == vector]
+        index, stride = Affine(), 1 if self.schedule.mode is Mode.ROWS else self.schedule.block
+        running: Dim = stride
+        for axis in reversed(order):
+            index = index + Affine.axis(axis.name, running)
+            running = product((running, axis.extent))
+        text = affine_text(index, self.env)
+        if self.schedule.mode is Mode.ROWS:
+            return text
+        return lane if text == "0" else f"{text} + {lane}"
+
+    def _load_kept(self, number: int, lane: str) -> None:
+        """Make the values that earlier passes kept known at the current point."""
+        for name, array in self.scratch.items():
+            if self.analysis.phase[name] < number:
+                self.env[name] = f"{array}[{self._kept_index(lane)}]"
+
+    def _save_kept(self, kept: Sequence[str], lane: str) -> None:
+        for name in kept:
+            self.out.line(f"{self.scratch[name]}[{self._kept_index(lane)}] = {self.env[name]};")
+
+    def _pass_work(self, number: int) -> tuple[list[Reduce], list[Store], list[str]]:
+        """(reduces, stores, inner values to keep) of a pass."""
+        reduces = [r for r in self.reduces if self.analysis.phase[r.name] == number + 1]
+        stores = [s for s in self.stores if self.is_inner(s) and self.analysis.phase_of(s) == number]
+        kept = [name for name in self.scratch if self.analysis.phase[name] == number]
+        return reduces, stores, kept
+
+    def _declare_accumulators(self, reduces: Sequence[Reduce], block: int) -> None:
+        """Arrays of accumulators, one element a lane, set to the identity."""
+        for reduce in reduces:
+            dtype = self._argument_dtype(reduce)
+            arrays = [self.names.new(f"{reduce.name}_lanes")]
+            c = LANE_TYPES[dtype]
+            self.out.line(f"alignas(64) {c} {arrays[0]}[{block}];")
+            self.out.line(f"gc_fill({arrays[0]}, {fold(reduce.operation, dtype).identity});")
+            if reduce.operation in _POSITIONS:
+                arrays.append(self.names.new(f"{reduce.name}_at"))
+                self.out.line(f"alignas(64) {self._position_type()} {arrays[1]}[{block}];")
+                self.out.line(f"gc_fill({arrays[1]}, 0);")
+            self.accumulators[reduce.name] = tuple(arrays)
+
+    def _argument_dtype(self, reduce: Reduce) -> DType:
+        return reduce.dtype if reduce.operation not in _POSITIONS else self.analysis.definitions[reduce.argument].dtype
+
+    def _position_type(self) -> str:
+        points = product(axis.extent for axis in self.nest.reductions)
+        return "int32_t" if isinstance(points, int) and points < 2**31 else "int64_t"
+
+    def _position(self) -> str:
+        """The row-major number of the current point of the reduction axes."""
+        index, running = Affine(), 1
+        total: Dim = running
+        for axis in reversed(self.nest.reductions):
+            index = index + Affine.axis(axis.name, total)
+            total = product((total, axis.extent))
+        return affine_text(index, self.env)
+
+    def _accumulate(self, reduce: Reduce, lane: str) -> None:
+        """Join the reduce's argument at this point into its lane."""
+        self.comment(reduce.origins)
+        arrays = self.accumulators[reduce.name]
+        value = self.env[reduce.argument]
+        first = f"{arrays[0]}[{lane}]"
+        dtype = self._argument_dtype(reduce)
+        if reduce.operation in _POSITIONS:
+            better = self.names.new(f"{reduce.name}_better")
+            sign = ">" if reduce.operation is Reduction.ARGMAX else "<"
+            nan = f" | (({value} != {value}) & ({first} == {first}))" if dtype.is_float else ""
+            self.out.line(f"const bool {better} = ({value} {sign} {first}){nan};")
+            at = f"{arrays[1]}[{lane}]"
+            self.out.line(f"{first} = {better} ? {value} : {first};")
+            self.out.line(f"{at} = {better} ? ({self._position_type()})({self._position()}) : {at};")
+        else:
+            self.out.line(f"{first} = {fold(reduce.operation, dtype).join.format(first, value)};")
+
+    @contextmanager
+    def _row_loops(self) -> Iterator[None]:
+        """The reduction axes except the vector axis."""
+        axes = [axis for axis in self.nest.reductions if axis.name != self.schedule.vector]
+        with self.scope(), ExitStack() as loops:
+            for axis in axes:
+                variable = self.names.new(axis.name)
+                self.env[axis.name] = variable
+                extent = dim_text(axis.extent)
+                loops.enter_context(self.block(f"for (int64_t {variable} = 0; {variable} < {extent}; ++{variable})"))
+            yield
+
+    def _row_scalars(self, roots: Iterable[str]) -> None:
+        """Inner scalars that do not change along the lanes."""
+        self.define(name for name in self.needed(roots) if not self.lane_level[name])
+
+    def _roots(self, reduces: Sequence[Reduce], stores: Sequence[Store], kept: Sequence[str]) -> list[str]:
+        return [
+            *(reduce.argument for reduce in reduces),
+            *(name for store in stores for name in self.analysis.reads(store)),
+            *kept,
+        ]
+
+    def _column_pass(self, number: int, lanes: Lanes) -> None:
+        """One pass in which every lane is an output of its own."""
+        reduces, stores, kept = self._pass_work(number)
+        self._declare_accumulators(reduces, self.schedule.block)
+        roots = self._roots(reduces, stores, kept)
+        with self._row_loops():
+            self._load_kept(number, lanes.variable)
+            self._row_scalars(roots)
+            with self.lane_loop(lanes, roots, stores):
+                self._save_kept(kept, lanes.variable)
+                for reduce in reduces:
+                    self._accumulate(reduce, lanes.variable)
+        for reduce in reduces:
+            array = self.accumulators[reduce.name][-1]
+            cast = f"({TYPES[reduce.dtype]})" if reduce.operation in _POSITIONS else ""
+            self.env[reduce.name] = f"{cast}{array}[{lanes.variable}]"
+
+    def _row_pass(self, number: int) -> None:
+        """One pass along rows: lanes of accumulators that are folded at the end."""
+        reduces, stores, kept = self._pass_work(number)
+        roots = self._roots(reduces, stores, kept)
+        block = self._row_block(roots)
+        self._declare_accumulators(reduces, block)
+        with self._row_loops():
+            self._row_scalars(roots)
+            if reduces:
+                self._row_reduction(number, block, roots, reduces, stores, kept)
+            else:
+                self._row_map(number, roots, stores, kept)
+        for reduce in reduces:
+            self._fold(reduce)
+
+    def _row_block(self, roots: Sequence[str]) -> int:
+        """Accumulators of a pass along rows: no more than a short row needs."""
+        vector = self.schedule.vector
+        assert vector is not None
+        extent = extent_of(self.nest, vector)
+        block = row_lanes([self.analysis.definitions[name] for name in self.needed(roots)], self.schedule.block)
+        return min(block, 1 << (extent - 1).bit_length()) if isinstance(extent, int) and extent > 0 else block
+
+    def _row_map(self, number: int, roots: list[str], stores: Sequence[Store], kept: Sequence[str]) -> None:
+        """A pass without reductions: stores, or values for a later pass."""
+        vector = self.schedule.vector
+        assert vector is not None
+        extent = extent_of(self.nest, vector)
+        if any(store.buffer in self.schedule.streams for store in stores):
+            start = self.names.new(f"{vector}_start")
+            header = f"for (int64_t {start} = 0; {start} < {dim_text(extent)}; {start} += {STREAM_TILE})"
+            with self.block(header):
+                self._row_lanes(number, self.block_lanes(start, extent, STREAM_TILE), roots, stores, kept)
+        else:
+            variable = self.names.new(vector)
+            self._row_lanes(number, Lanes(variable, dim_text(extent), variable, "0"), roots, stores, kept)
+
+    def _row_lanes(
+        self, number: int, lanes: Lanes, roots: list[str], stores: Sequence[Store], kept: Sequence[str]
+    ) -> None:
+        vector = self.schedule.vector
+        assert vector is not None
+        with self.scope():
+            # The scratch index names the axis' value, which the lane loop defines.
+            self.env[vector] = lanes.value
+            self._load_kept(number, lanes.variable)
+            del self.env[vector]
+            with self.lane_loop(lanes, roots, stores):
+                self._save_kept(kept, lanes.variable)
+
+    def _row_reduction(
+        self,
+        number: int,
+        block: int,
+        roots: list[str],
+        reduces: Sequence[Reduce],
+        stores: Sequence[Store],
+        kept: Sequence[str],
+    ) -> None:
+        """One step function over the row, run in blocks of lanes."""
+        vector = self.schedule.vector
+        assert vector is not None
+        extent = dim_text(extent_of(self.nest, vector))
+        wanted = self.needed(roots)
+        self.hoist_guards([*(self.analysis.definitions[name] for name in sorted(wanted)), *stores])
+        variable, lane = self.names.new(vector), self.names.new("lane")
+        self.widen_loads(wanted, variable)
+        head = f"gc_for_lanes<{block}>({extent}, [&](int64_t {variable}, int64_t {lane}) GC_LAMBDA_INLINE"
+        with self.scope(), self.block(head, end="});"):
+            self.env[vector] = variable
+            self._load_kept(number, lane)
+            self.define(self.needed(roots))
+            self._save_kept(kept, lane)
+            for store in stores:
+                self.store(store)
+            for reduce in reduces:
+                self._accumulate(reduce, lane)
+
+    def _fold(self, reduce: Reduce) -> None:
+        arrays = self.accumulators[reduce.name]
+        name = self.names.new(reduce.name)
+        c = TYPES[reduce.dtype]
+        if reduce.operation in _POSITIONS:
+            call = f"gc_fold_{reduce.operation.value}({arrays[0]}, {arrays[1]})"
+        else:
+            join = fold(reduce.operation, reduce.dtype).join.format("a", "b")
+            lane = LANE_TYPES[reduce.dtype]
+            call = f"gc_fold({arrays[0]}, []({lane} a, {lane} b) {{ return {join}; }})"
+        self.out.line(f"const {c} {name} = {call};")
+        self.env[reduce.name] = name
+
+
+def lane_bytes(statement: Definition) -> int:
+    """Bytes of one element in an array of lanes."""
+    return 4 if statement.dtype is DType.BOOL else statement.dtype.itemsize

@@ -1,0 +1,193 @@
+"""Scalar statements as C++: what is known where, printed where its loops are open and something needs it.
+
+Scalars stand in three tiers, each outside the next: once an item (a point of the shared-out parallel axes), once a
+row (a point of the other reduction axes) and once a lane (a point of the vector axis).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from graphc.codegen.cpp.expressions import (
+    TYPES,
+    Names,
+    affine_text,
+    cast_text,
+    guard_text,
+    literal,
+    operation_text,
+)
+from graphc.codegen.cpp.nests import Analysis, analyse, guard_axes
+from graphc.codegen.cpp.schedule import Mode, Schedule
+from graphc.codegen.cpp.writer import Writer
+from graphc.ir.graph import Origins
+from graphc.ir.kernel import (
+    Anchor,
+    Axis,
+    Compute,
+    Constant,
+    Definition,
+    Guard,
+    IndexValue,
+    Load,
+    Nest,
+    Random,
+    Reduce,
+    Store,
+)
+
+ANCHOR = "anchor result"  # the key of the anchor's result among the known scalars
+
+
+class ScalarPrinter:
+    """Prints scalars of one nest; `env` maps what is known at this place to its C++ text."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        nest: Nest,
+        schedule: Schedule,
+        buffers: Mapping[str, str],
+        names: Names,
+        in_region: bool = False,
+    ) -> None:
+        self.out, self.nest, self.schedule, self.buffers, self.names = writer, nest, schedule, buffers, names
+        self.in_region = in_region
+        self.analysis: Analysis = analyse(nest)
+        self.env: dict[str, str] = {}
+        self.commented: set[str] = set()
+        self.unravelled: tuple[Axis, ...] = ()
+        self.lane_level = self.lane_levels()
+        self.stores = [s for s in nest.body if isinstance(s, Store)]
+
+    def lane_levels(self) -> dict[str, bool]:
+        """For every scalar, whether it is computed lane by lane."""
+        columns = self.schedule.mode is Mode.COLUMNS
+        level: dict[str, bool] = {}
+        for statement in self.nest.body:
+            if isinstance(statement, Reduce):
+                level[statement.name] = columns
+            elif not isinstance(statement, Store):
+                level[statement.name] = self.walks_lanes(self.analysis.axes[statement.name]) or any(
+                    level[name] for name in self.analysis.reads(statement)
+                )
+        return level
+
+    def walks_lanes(self, axes: Iterable[str]) -> bool:
+        lanes = {self.schedule.vector, *(axis.name for axis in self.unravelled)}
+        return any(axis in lanes for axis in axes)
+
+    def is_inner(self, store: Store) -> bool:
+        return self.analysis.is_inner(store, frozenset(axis.name for axis in self.nest.reductions))
+
+    def is_lane_store(self, statement: Store) -> bool:
+        return self.walks_lanes(self.analysis.axes_of(statement)) or any(
+            self.lane_level[name] for name in self.analysis.reads(statement)
+        )
+
+    def needed(self, roots: Iterable[str]) -> set[str]:
+        """Scalars that must be computed to know `roots`, given what is known already."""
+        found: set[str] = set()
+        pending = [name for name in roots if name not in self.env]
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                pending += [n for n in self.analysis.reads(self.analysis.definitions[name]) if n not in self.env]
+        return found
+
+    def define(self, chosen: Iterable[str]) -> None:
+        """Print the chosen scalars in the order of the body."""
+        wanted = set(chosen) - self.env.keys()
+        for statement in self.nest.body:
+            if isinstance(statement, Store) or statement.name not in wanted:
+                continue
+            if isinstance(statement, Constant):
+                text = literal(statement.value, statement.dtype)
+                self.env[statement.name] = f"({text})" if text.startswith("-") else text
+                continue
+            self.comment(statement.origins)
+            expression = self.expression(statement)
+            name = self.names.new(statement.name)
+            self.out.line(f"const {TYPES[statement.dtype]} {name} = {expression};")
+            self.env[statement.name] = name
+
+    def comment(self, origins: Origins) -> None:
+        """Name each of the user's operators once a nest, where its first scalar stands."""
+        for text in map(str, origins):
+            if text not in self.commented:
+                self.commented.add(text)
+                self.out.line(f"// {text}")
+
+    def expression(self, statement: Definition) -> str:
+        match statement:
+            case Load():
+                access = f"{self.buffers[statement.buffer]}[{affine_text(statement.index[0], self.env)}]"
+                if not statement.guards:
+                    return access
+                other = literal(statement.other, statement.dtype)
+                return f"{self.condition(statement.guards)} ? {access} : {other}"
+            case IndexValue():
+                text = affine_text(statement.expression, self.env)
+                return f"({TYPES[statement.dtype]})({text})"
+            case Compute(operation="cast"):
+                (argument,) = statement.arguments
+                source = self.analysis.definitions[argument].dtype
+                return cast_text(source, statement.dtype, self.env[argument])
+            case Compute():
+                arguments = [self.env[name] for name in statement.arguments]
+                operand = self.analysis.definitions[statement.arguments[-1]].dtype
+                text = operation_text(statement.operation, operand, arguments)
+                narrow = statement.dtype.is_integer and statement.dtype.itemsize < 4
+                return f"({TYPES[statement.dtype]})({text})" if narrow else text
+            case Random():
+                state = self.buffers[statement.buffer]
+                index = affine_text(statement.index, self.env)
+                return f"gc_philox_uniform({state}[0], {state}[1], {statement.stream}u, {index})"
+            case Anchor():
+                return self.env[ANCHOR]
+            case _:
+                raise AssertionError(f"{type(statement).__name__} is printed where its value is made")
+
+    def condition(self, guards: Sequence[Guard]) -> str:
+        """All guards in one branch-free condition; those that do not change along the lanes are hoisted."""
+        return "(" + " & ".join(self.env.get(_guard_key(g)) or guard_text(g, self.env) for g in guards) + ")"
+
+    def hoist_guards(self, statements: Iterable[Definition | Store]) -> None:
+        """Print the guards of lane loops that hold for a whole loop as named conditions."""
+        for statement in statements:
+            if not isinstance(statement, (Load, Store)):
+                continue
+            for guard in statement.guards:
+                key = _guard_key(guard)
+                varies = self.walks_lanes(guard_axes(guard, self.analysis))
+                known = all(v in self.env for v in guard.expression.variables)
+                if not varies and known and key not in self.env:
+                    name = self.names.new("inside")
+                    self.out.line(f"const bool {name} = {guard_text(guard, self.env)};")
+                    self.env[key] = name
+
+    def store(self, store: Store) -> None:
+        self.define(self.needed(self.analysis.reads(store)))
+        self.comment(store.origins)
+        target = f"{self.buffers[store.buffer]}[{affine_text(store.index[0], self.env)}]"
+        prefix = f"if ({self.condition(store.guards)}) " if store.guards else ""
+        self.out.line(f"{prefix}{target} = {self.env[store.value]};")
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is defined inside is forgotten after."""
+        saved = dict(self.env)
+        yield
+        self.env = saved
+
+    @contextmanager
+    def block(self, header: str, end: str = "}") -> Iterator[None]:
+        """A C++ block; identifiers declared inside are free again after it."""
+        with self.out.block(header, end), self.names.scope():
+            yield
+
+
+def _guard_key(guard: Guard) -> str:
+    return f"guard {guard!r}"
