@@ -119,12 +119,16 @@ def _sign(x: torch.Tensor) -> torch.Tensor:
     return (x > 0).to(x.dtype) - (x < 0).to(x.dtype)
 
 
-def _cbrt(x: torch.Tensor) -> torch.Tensor:
+def _with_numpy(function: str, *operands: torch.Tensor) -> torch.Tensor:
+    """A function that torch lacks, or has only less exact."""
     import numpy
     import torch
 
-    wide = x.to(torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else x
-    return torch.as_tensor(numpy.cbrt(wide.numpy(force=True))).to(x.dtype)
+    half = operands[0].dtype in (torch.float16, torch.bfloat16)
+    arrays = [(x.float() if half else x).numpy(force=True) for x in operands]
+    with numpy.errstate(all="ignore"):
+        result = getattr(numpy, function)(*arrays)
+    return torch.as_tensor(result).to(operands[0].dtype)
 
 
 def _divide(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -141,8 +145,8 @@ def _modulo(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     import torch
 
     if x.is_floating_point():
-        # torch.remainder rounds the quotient; fmod is exact.
-        rest = torch.fmod(x, y)
+        # torch's own rounds the quotient.
+        rest = _with_numpy("fmod", x, y)
         return torch.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
     trivial = (y == 0) | (y == -1)
     return torch.where(
@@ -192,7 +196,7 @@ _unary(
     "cbrt",
     "cube root, also of negative numbers",
     lambda b, g, x, y: b.div(g, b.mul(3.0, b.mul(y, y))),
-    oracle=_cbrt,
+    oracle=lambda x: _with_numpy("cbrt", x),
 )
 _unary("sin", "sine of radians; NaN at infinity", lambda b, g, x, y: b.mul(g, b.cos(x)))
 _unary("cos", "cosine of radians; NaN at infinity", lambda b, g, x, y: b.neg(b.mul(g, b.sin(x))))
