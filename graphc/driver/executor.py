@@ -27,6 +27,7 @@ from graphc.passes.gradient import gradient
 from graphc.passes.split import split
 from graphc.runtime.context import Context
 from graphc.symbol import Symbol
+from graphc.symbol.queries import complete_shapes
 from graphc.symbol.trace import trace
 from graphc.types import DType
 
@@ -245,7 +246,7 @@ class Executor:
         partial_shaping: arguments that are not named may change shape too. allow_up_sizing is accepted for MXNet
         scripts: a changed array is always a new one here.
         """
-        arg_shapes, _, aux_shapes = self._symbol.infer_shape(**kwargs)
+        arg_shapes, _, aux_shapes = complete_shapes(self._symbol, kwargs)
         args, grads = {}, {}
         for name, shape in zip(self._symbol.list_arguments(), arg_shapes, strict=True):
             old = self.arg_dict[name]
@@ -343,7 +344,7 @@ def simple_bind(
     Raises GraphcError when shapes cannot be inferred, naming the operator and the user's line.
     """
     context = Context.of(ctx)
-    arg_shapes, _, aux_shapes = symbol.infer_shape(**shapes)
+    arg_shapes, _, aux_shapes = complete_shapes(symbol, shapes)
     names = symbol.list_arguments()
     arg_types, _, aux_types = symbol.infer_type(**(type_dict or {}))
     requests = _requests(symbol, grad_req)

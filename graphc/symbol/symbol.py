@@ -206,13 +206,13 @@ class Symbol(Arithmetic):
         Shapes are given in the order of list_arguments() or by name; 0 stands for an unknown dimension, a word such as
         "N" for a symbolic one. Raises G203 and its like when shapes contradict each other.
         """
-        from graphc.symbol.infer import infer_shape
+        from graphc.symbol.queries import infer_shape
 
         return infer_shape(self, args, kwargs, partial=False)
 
     def infer_shape_partial(self, *args: Any, **kwargs: Any) -> tuple[list[Any], list[Any], list[Any]]:
         """As infer_shape, with 0 for unknown dimensions and () for unknown shapes in the result."""
-        from graphc.symbol.infer import infer_shape
+        from graphc.symbol.queries import infer_shape
 
         return infer_shape(self, args, kwargs, partial=True)
 
@@ -221,7 +221,7 @@ class Symbol(Arithmetic):
 
         Variables that nothing speaks of are float32.
         """
-        from graphc.symbol.infer import infer_type
+        from graphc.symbol.queries import infer_type
 
         return infer_type(self, args, kwargs)
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from graphc.diagnostics import GraphcError, Operand
+from graphc.diagnostics import GraphcError
 from graphc.ir.graph import Graph, InputKind, Value
 from graphc.operators.declare import Context
-from graphc.operators.inference import BrokenRuleError, PartialShape, format_shape, is_complete
+from graphc.operators.inference import BrokenRuleError, PartialShape, is_complete
 from graphc.primitives.builder import Builder
 from graphc.symbol.hints import read_dtype, read_shape
 from graphc.symbol.infer import (
     DTypeTable,
     ShapeTable,
-    check_known,
     explain,
     infer_dtypes,
     infer_shapes,
@@ -26,6 +25,7 @@ from graphc.symbol.infer import (
     shape_frame,
 )
 from graphc.symbol.node import Entry, SymbolNode, check_names, topological, variables
+from graphc.symbol.queries import check_known, require_complete
 from graphc.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def trace(
     except _UndeterminedError:
         complete = infer_shapes(nodes, known)
         known |= {node.name: complete[node][0] for node in nodes if node.operator is None}
-        _require_complete(symbol, complete)
+        require_complete(symbol, complete)
         return _Tracer(symbol, nodes, known, types, learned, is_train, graph_name).run()
 
 
@@ -163,20 +163,3 @@ def _unused(name: str, taken: Mapping[str, Value]) -> str:
         number += 1
         result = f"{name}.{number}"
     return result
-
-
-def _require_complete(symbol: Symbol, shapes: ShapeTable) -> None:
-    """Error G205 that names the first variable whose shape is not known, and all the others."""
-    arguments, auxiliaries = variables(symbol.entries)
-    missing = [node for node in (*arguments, *auxiliaries) if not is_complete(shapes[node][0])]
-    if missing:
-        rows = [
-            Operand(node.name, format_shape(shapes[node][0]), str(node.location or ""))
-            for node in missing[:8]
-        ]
-        raise missing[0].blame(
-            "G205",
-            "its shape is not given and cannot be inferred",
-            rows,
-            f"give its shape, {missing[0].name}=(...)",
-        )

@@ -154,3 +154,9 @@ def test_random_state_advances_by_one_step() -> None:
     assert streams == [0, 1]
     result = run_reference(graph, {"x": torch.ones(4), "random_state": torch.tensor([5, 9])})
     assert result.updates["random_state"].tolist() == [5, 10]
+
+
+def test_binding_needs_all_shapes() -> None:
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=2, name="fc")
+    with pytest.raises(mx.GraphcError, match="'data': its shape is not given"):
+        net.simple_bind(mx.cpu())
