@@ -22,240 +22,14 @@
 #ifndef GC_CONV_H
 #define GC_CONV_H
 
-#include "gemm.h"
+#include "image.h"
 
-struct gc_conv_shape {
-  int64_t batch, groups, in_channels, out_channels;
-  int64_t height, width, out_height, out_width;
-  int64_t kernel_height, kernel_width, stride_height, stride_width;
-  int64_t pad_height, pad_width, dilation_height, dilation_width;
-
-  int64_t group_in() const { return in_channels / groups; }
-  int64_t group_out() const { return out_channels / groups; }
-  int64_t kernel() const { return kernel_height * kernel_width; }
-  int64_t filter() const { return group_in() * kernel(); }  // elements of one output channel's weight
-  int64_t plane() const { return height * width; }
-  int64_t pixels() const { return out_height * out_width; }
-  bool depthwise() const { return group_in() == 1 && group_out() == 1; }
-
-  // A kernel of one pixel sees an image as one long row.
-  __attribute__((always_inline)) gc_conv_shape flattened() const {
-    gc_conv_shape flat = *this;
-    if (kernel() == 1 && stride_height == 1 && stride_width == 1 && pad_height == 0 && pad_width == 0) {
-      flat.height = flat.out_height = 1;
-      flat.width = flat.out_width = plane();
-    }
-    return flat;
-  }
-};
-
-// ---- pieces of image rows ---------------------------------------------------------------------------------------------
-
-struct gc_span {
-  int64_t begin, end;
-};
-
-// Those outputs of [begin, end) whose input, output * stride - pad + offset, lies in [0, extent).
-GC_INLINE gc_span gc_inside(int64_t begin, int64_t end, int64_t extent, int64_t stride, int64_t pad, int64_t offset) {
-  const bool dense = stride == 1;  // a division costs more than all the rest
-  int64_t first = gc_max_of(begin, dense ? pad - offset : gc_ceil_div(pad - offset, stride));
-  int64_t last = gc_min_of(end, dense ? extent + pad - offset : gc_ceil_div(extent + pad - offset, stride));
-  return first < last ? gc_span{first, last} : gc_span{end, end};
-}
-
-// `repeats` pieces of P <= count <= 2 P elements, each as two that overlap.
-template <class T, int P>
-GC_INLINE void gc_copy_short(int64_t count, int64_t repeats, const T* from, int64_t from_step, T* to, int64_t to_step) {
-  typedef T piece __attribute__((vector_size(P * sizeof(T)), aligned(sizeof(T)), may_alias));
-  for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
-    const piece first = *(const piece*)from, last = *(const piece*)(from + count - P);
-    *(piece*)to = first;
-    *(piece*)(to + count - P) = last;
-  }
-}
-
-// `repeats` pieces of `count` elements, every `stride`th of the source.
-template <class T>
-GC_NOINLINE void gc_copy_pieces(int64_t count, int64_t repeats, const T* GC_RESTRICT from, int64_t stride,
-                                int64_t from_step, T* GC_RESTRICT to, int64_t to_step) {
-  constexpr int L = GC_LANES(T);
-  typedef gc_vector_unaligned<T> memory;
-  if (count <= 0) return;
-  if (stride != 1 || count == 1) {
-    for (int64_t r = 0; r < repeats; ++r)
-      for (int64_t i = 0; i < count; ++i) to[r * to_step + i] = from[r * from_step + i * stride];
-  } else if (count < L) {
-    if (count >= L / 2) gc_copy_short<T, L / 2>(count, repeats, from, from_step, to, to_step);
-    else if (count >= 4) gc_copy_short<T, 4>(count, repeats, from, from_step, to, to_step);
-    else gc_copy_short<T, 2>(count, repeats, from, from_step, to, to_step);
-  } else {
-    for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
-      for (int64_t i = 0; i + L < count; i += L) *(memory*)(to + i) = *(const memory*)(from + i);
-      *(memory*)(to + count - L) = *(const memory*)(from + count - L);
-    }
-  }
-}
-
-template <class T> GC_INLINE void gc_zero_pieces(int64_t count, int64_t repeats, T* to, int64_t to_step) {
-  if (count > 0)
-    for (int64_t r = 0; r < repeats; ++r)
-      for (int64_t i = 0; i < count; ++i) to[r * to_step + i] = 0;
-}
-
-// Adds count modulo 2 P elements, as pieces of P, P / 2, ... lanes.
-template <class T, int P> GC_INLINE void gc_add_short(int64_t count, const T* from, T* to) {
-  typedef T piece __attribute__((vector_size(P * sizeof(T)), aligned(sizeof(T)), may_alias));
-  if (count & P) {
-    *(piece*)to += *(const piece*)from;
-    from += P;
-    to += P;
-  }
-  if constexpr (P > 1) gc_add_short<T, P / 2>(count, from, to);
-}
-
-// Adds `repeats` pieces of `count` elements to every `stride`th of the destination.
-template <class T>
-GC_NOINLINE void gc_add_pieces(int64_t count, int64_t repeats, const T* GC_RESTRICT from, int64_t from_step,
-                               T* GC_RESTRICT to, int64_t stride, int64_t to_step) {
-  constexpr int L = GC_LANES(T);
-  typedef gc_vector_unaligned<T> memory;
-  for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
-    if (stride == 1) {
-      int64_t i = 0;
-      for (; i + L <= count; i += L) *(memory*)(to + i) += *(const memory*)(from + i);
-      gc_add_short<T, L / 2>(count, from + i, to + i);
-    } else {
-      for (int64_t i = 0; i < count; ++i) to[i * stride] += from[i];
-    }
-  }
-}
-
-// What a weight at (offset_y, offset_x) of the kernel meets: `lines` output rows from y on, `count` pixels of each from x.
-template <class T>
-GC_NOINLINE void gc_copy_lines(const gc_conv_shape& s, const T* plane, int64_t offset_y, int64_t offset_x, int64_t y,
-                               int64_t lines, int64_t x, int64_t count, T* to) {
-  const gc_span down = gc_inside(y, y + lines, s.height, s.stride_height, s.pad_height, offset_y);
-  const gc_span across = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
-  gc_zero_pieces((down.begin - y) * count, 1, to, 0);
-  gc_zero_pieces((y + lines - down.end) * count, 1, to + (down.end - y) * count, 0);
-  const int64_t repeats = down.end - down.begin;
-  to += (down.begin - y) * count;
-  gc_zero_pieces(across.begin - x, repeats, to, count);
-  gc_zero_pieces(x + count - across.end, repeats, to + (across.end - x), count);
-  const T* from = plane + (down.begin * s.stride_height - s.pad_height + offset_y) * s.width +
-                  across.begin * s.stride_width - s.pad_width + offset_x;
-  gc_copy_pieces(across.end - across.begin, repeats, from, s.stride_width, s.stride_height * s.width,
-                 to + (across.begin - x), count);
-}
-
-// ---- the image as an operand ------------------------------------------------------------------------------------------
-
-// Right operand: row (channel, kernel y, kernel x), column (image, pixel): what that weight meets at that pixel.
-template <class T> struct gc_image_columns {
-  const T* data;  // of the group's first channel
-  gc_conv_shape shape;
-  static constexpr bool gathers = false;
-  static constexpr int64_t row_stride = 0;
-
-  bool direct(int64_t, int64_t) const { return false; }
-  const T* at(int64_t, int64_t) const { return data; }
-
-  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
-    if (columns < width) gc_zero_pieces(width - columns, depth, out + columns, width);
-    int64_t image = n / shape.pixels(), y = n % shape.pixels() / shape.out_width, x = n % shape.out_width;
-    for (int64_t j = 0; j < columns;) {
-      const int64_t count = gc_min_of(columns - j, shape.out_width - x);
-      pack_run(k, depth, image, y, x, count, width, out + j);
-      j += count;
-      x = 0;
-      if (++y == shape.out_height) y = 0, ++image;
-    }
-  }
-
-  // `count` pixels of one output row; for each place in the kernel, all its channels at once.
-  void pack_run(int64_t k, int64_t depth, int64_t image, int64_t y, int64_t x, int64_t count, int64_t width,
-                T* out) const {
-    const gc_conv_shape& s = shape;
-    const T* source = data + image * s.in_channels * s.plane();
-    const int64_t kernel = s.kernel(), step = kernel * width;
-    for (int64_t place = 0; place < kernel; ++place) {
-      const int64_t channel = k > place ? gc_ceil_div(k - place, kernel) : 0;
-      const int64_t row = channel * kernel + place - k;
-      if (row >= depth) continue;
-      const int64_t repeats = gc_ceil_div(depth - row, kernel);
-      const int64_t offset_y = place / s.kernel_width * s.dilation_height;
-      const int64_t offset_x = place % s.kernel_width * s.dilation_width;
-      const int64_t in_y = y * s.stride_height - s.pad_height + offset_y;
-      gc_span in = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
-      if (in_y < 0 || in_y >= s.height) in = {x + count, x + count};
-      T* to = out + row * width;
-      gc_zero_pieces(in.begin - x, repeats, to, step);
-      const T* from = source + channel * s.plane() + in_y * s.width + in.begin * s.stride_width - s.pad_width + offset_x;
-      gc_copy_pieces(in.end - in.begin, repeats, from, s.stride_width, s.plane(), to + (in.begin - x), step);
-      gc_zero_pieces(x + count - in.end, repeats, to + (in.end - x), step);
-    }
-  }
-};
-
-// Left operand: the same matrix, panels of its rows.
-template <class T> struct gc_image_rows {
-  const T* data;
-  gc_conv_shape shape;
-
-  gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t, T* scratch) const {
-    constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
-    for (int64_t i = 0; i < rows; ++i) copy_row(m + i, k, depth, scratch + i * step);
-    return {scratch, step, 1};
-  }
-
-  gc_ahead<T> ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
-
-  // Pixels k .. k + depth of one row: whole output rows together, the ragged ends one by one.
-  void copy_row(int64_t row, int64_t k, int64_t depth, T* to) const {
-    const int64_t channel = row / shape.kernel(), place = row % shape.kernel();
-    int64_t image = k / shape.pixels(), y = k % shape.pixels() / shape.out_width, x = k % shape.out_width;
-    while (depth > 0) {
-      const int64_t count = gc_min_of(depth, shape.out_width - x);
-      const int64_t lines = x == 0 && depth >= shape.out_width ? gc_min_of(depth / shape.out_width, shape.out_height - y) : 1;
-      gc_copy_lines(shape, data + (image * shape.in_channels + channel) * shape.plane(),
-                    place / shape.kernel_width * shape.dilation_height, place % shape.kernel_width * shape.dilation_width,
-                    y, lines, x, count, to);
-      to += lines * count;
-      depth -= lines * count;
-      x = 0;
-      y += lines;
-      if (y == shape.out_height) y = 0, ++image;
-    }
-  }
-};
-
-// Right operand of the weight gradient: row (image, pixel), column (output channel).
-template <class T> struct gc_pixels_by_channel {
-  const T* data;  // of the group's first channel
-  gc_conv_shape shape;
-  static constexpr bool gathers = false;
-  static constexpr int64_t row_stride = 0;
-
-  bool direct(int64_t, int64_t) const { return false; }
-  const T* at(int64_t, int64_t) const { return data; }
-
-  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
-    const int64_t pixels = shape.pixels();
-    while (depth > 0) {
-      const int64_t image = k / pixels, pixel = k % pixels, count = gc_min_of(depth, pixels - pixel);
-      gc_pack_panel(data + (image * shape.out_channels + n) * pixels + pixel, (int64_t)1, pixels, count, columns, width, out);
-      out += count * width;
-      k += count;
-      depth -= count;
-    }
-  }
-};
-
-// ---- the image as shifts of itself ------------------------------------------------------------------------------------
+// ---- the image as shifts of itself ----
 //
-// A band of the padded image is copied once, rows of `pitch` elements end to end, one plane for each phase of the stride.
-// For the weight at one place in the kernel, all outputs of the band then meet one contiguous run of it: the operand is
-// the copy itself, its rows found by offsets. Between output rows lie pitch - out_width results that nobody reads.
+// A band of the padded image is copied once, rows of `pitch` elements end to end, one plane for each phase of the
+// stride. For the weight at one place in the kernel, all outputs of the band then meet one contiguous run of it: the
+// operand is the copy itself, its rows found by offsets. Between output rows lie pitch - out_width results that nobody
+// reads.
 
 struct gc_shifts {
   bool worthwhile;
@@ -266,7 +40,8 @@ struct gc_shifts {
 };
 
 // Whether to shift and how is decided by the shape alone: a literal shape leaves one of the two ways in the program.
-template <class T> GC_INLINE gc_shifts gc_shifts_of(const gc_conv_shape& s) {
+template <class T>
+GC_INLINE gc_shifts gc_shifts_of(const gc_conv_shape& s) {
   gc_shifts p = {};
   p.pitch = s.out_width + (s.kernel_width - 1) * s.dilation_width / s.stride_width;
   p.halo = (s.kernel_height - 1) * s.dilation_height / s.stride_height;
@@ -288,7 +63,8 @@ template <class T> GC_INLINE gc_shifts gc_shifts_of(const gc_conv_shape& s) {
   return p;
 }
 
-template <class T> struct gc_shifted_image {
+template <class T>
+struct gc_shifted_image {
   const T* data;
   const int32_t* offsets;
   static constexpr bool gathers = true;
@@ -319,8 +95,10 @@ GC_NOINLINE void gc_copy_band(const gc_conv_shape& s, const gc_shifts& p, const 
                     p.lines + p.halo, (int64_t)0, p.pitch, to);
 }
 
-// For the gradient to the data the kernel is turned round, and its channels exchanged: to[i][o][place] from [o][i][place].
-template <class T> GC_NOINLINE void gc_turn_weight(int64_t out, int64_t in, int64_t kernel, const T* w, T* to) {
+// For the gradient to the data the kernel is turned round, and its channels exchanged: to[i][o][place] from
+// [o][i][place].
+template <class T>
+GC_NOINLINE void gc_turn_weight(int64_t out, int64_t in, int64_t kernel, const T* w, T* to) {
   for (int64_t i = 0; i < in; ++i)
     for (int64_t o = 0; o < out; ++o)
       for (int64_t place = 0; place < kernel; ++place)
@@ -348,25 +126,24 @@ void gc_conv_shifted(const gc_conv_shape& s, const gc_shifts& p, const T* x, con
         weight = work.weight;
       }
       gc_copy_band(s, p, x + (image * s.in_channels + group * s.group_in()) * s.plane(), line, work.right);
-      gc_contract_region<T>(
-          0, s.group_out(), 0, (lines - 1) * p.pitch + s.out_width, s.filter(), gc_matrix<T>{weight, s.filter(), 1},
-          gc_shifted_image<T>{work.right, work.offsets},
-          [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
-            for (int64_t i = 0; i < rows; ++i) {
-              int64_t y = n / p.pitch, at = n % p.pitch;
-              for (int64_t j = 0; j < columns; j += p.pitch - at, at = 0, ++y) {
-                const int64_t count = gc_min_of(columns - j, s.out_width - at);
-                if (count > 0)
-                  epilogue(image, group * s.group_out() + m + i, (line + y) * s.out_width + at, count,
-                           sums + i * sums_row + j);
-              }
-            }
-          });
+      gc_contract_region<T>(0, s.group_out(), 0, (lines - 1) * p.pitch + s.out_width, s.filter(),
+                            gc_matrix<T>{weight, s.filter(), 1}, gc_shifted_image<T>{work.right, work.offsets},
+                            [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
+                              for (int64_t i = 0; i < rows; ++i) {
+                                int64_t y = n / p.pitch, at = n % p.pitch;
+                                for (int64_t j = 0; j < columns; j += p.pitch - at, at = 0, ++y) {
+                                  const int64_t count = gc_min_of(columns - j, s.out_width - at);
+                                  if (count > 0)
+                                    epilogue(image, group * s.group_out() + m + i, (line + y) * s.out_width + at, count,
+                                             sums + i * sums_row + j);
+                                }
+                              }
+                            });
     }
   }
 }
 
-// ---- forward ----------------------------------------------------------------------------------------------------------
+// ---- forward ----
 
 // A segment that runs over several images becomes one for each.
 template <class T, class Epilogue>
@@ -383,31 +160,28 @@ GC_INLINE void gc_for_each_image(int64_t pixels, int64_t n, int64_t count, const
 // The image packed block by block: images and pixels are one long axis, so that small images share a block.
 template <class T, class Epilogue>
 void gc_conv_packed(const gc_conv_shape& s, const T* x, const T* w, const Epilogue& epilogue) {
-  gc_contract_many<T>(
-      s.groups, s.group_out(), s.batch * s.pixels(), s.filter(), [&](int64_t group, const auto& run) {
-        run(gc_matrix<T>{w + group * s.group_out() * s.filter(), s.filter(), 1},
-            gc_image_columns<T>{x + group * s.group_in() * s.plane(), s},
-            [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
-              for (int64_t i = 0; i < rows; ++i)
-                gc_for_each_image(s.pixels(), n, columns, sums + i * sums_row,
-                                  [&](int64_t image, int64_t pixel, int64_t count, const T* acc) {
-                                    epilogue(image, group * s.group_out() + m + i, pixel, count, acc);
-                                  });
-            });
-      });
+  gc_contract_many<T>(s.groups, s.group_out(), s.batch * s.pixels(), s.filter(), [&](int64_t group, const auto& run) {
+    run(gc_matrix<T>{w + group * s.group_out() * s.filter(), s.filter(), 1},
+        gc_image_columns<T>{x + group * s.group_in() * s.plane(), s},
+        [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
+          for (int64_t i = 0; i < rows; ++i)
+            gc_for_each_image(s.pixels(), n, columns, sums + i * sums_row,
+                              [&](int64_t image, int64_t pixel, int64_t count, const T* acc) {
+                                epilogue(image, group * s.group_out() + m + i, pixel, count, acc);
+                              });
+        });
+  });
 }
 
 template <class T, class Epilogue>
 GC_INLINE void gc_conv_forward(const gc_conv_shape& shape, const T* x, const T* w, const Epilogue& epilogue) {
   const gc_conv_shape s = shape.flattened();
   const gc_shifts shifts = gc_shifts_of<T>(s);
-  if (shifts.worthwhile)
-    gc_conv_shifted<T, false>(s, shifts, x, w, epilogue);
-  else
-    gc_conv_packed<T>(s, x, w, epilogue);
+  if (shifts.worthwhile) gc_conv_shifted<T, false>(s, shifts, x, w, epilogue);
+  else gc_conv_packed<T>(s, x, w, epilogue);
 }
 
-// ---- gradient to the weight -------------------------------------------------------------------------------------------
+// ---- gradient to the weight ----
 
 // One channel of the image to one of the output: a product of numbers has nothing to reuse, so each weight is a dot
 // product of two planes.
@@ -448,26 +222,26 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
     gc_depthwise_weight_gradient<T>(s, x, dy, epilogue);
     return;
   }
-  gc_contract_many<T>(
-      s.groups, s.filter(), s.group_out(), s.batch * s.pixels(), [&](int64_t group, const auto& run) {
-        run(gc_image_rows<T>{x + group * s.group_in() * s.plane(), s},
-            gc_pixels_by_channel<T>{dy + group * s.group_out() * s.pixels(), s},
-            [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
-              T piece[GC_TILE_ROWS];
-              for (int64_t j = 0; j < columns; ++j) {
-                for (int64_t i = 0; i < rows; ++i) piece[i] = sums[i * sums_row + j];
-                epilogue(group * s.group_out() + n + j, m, rows, (const T*)piece);
-              }
-            });
-      });
+  gc_contract_many<T>(s.groups, s.filter(), s.group_out(), s.batch * s.pixels(), [&](int64_t group, const auto& run) {
+    run(gc_image_rows<T>{x + group * s.group_in() * s.plane(), s},
+        gc_pixels_by_channel<T>{dy + group * s.group_out() * s.pixels(), s},
+        [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
+          T piece[GC_TILE_ROWS];
+          for (int64_t j = 0; j < columns; ++j) {
+            for (int64_t i = 0; i < rows; ++i) piece[i] = sums[i * sums_row + j];
+            epilogue(group * s.group_out() + n + j, m, rows, (const T*)piece);
+          }
+        });
+  });
 }
 
-// ---- gradient to the data ---------------------------------------------------------------------------------------------
+// ---- gradient to the data ----
 
 // Adds pixels of one row of w^T dy, row (channel, place in the kernel), to dx where the kernel lay: whole output rows
 // together, the ragged ends one by one.
 template <class T>
-GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, int64_t place, int64_t pixel, int64_t count, const T* acc, T* dx) {
+GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, int64_t place, int64_t pixel, int64_t count, const T* acc,
+                                T* dx) {
   const int64_t offset_y = place / s.kernel_width * s.dilation_height;
   const int64_t offset_x = place % s.kernel_width * s.dilation_width;
   int64_t y = pixel / s.out_width, x = pixel % s.out_width;
@@ -476,7 +250,8 @@ GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, int64_t place, int64_t p
     const int64_t lines = x == 0 && count >= s.out_width ? count / s.out_width : 1;
     const gc_span down = gc_inside(y, y + lines, s.height, s.stride_height, s.pad_height, offset_y);
     const gc_span across = gc_inside(x, x + piece, s.width, s.stride_width, s.pad_width, offset_x);
-    gc_add_pieces(across.end - across.begin, down.end - down.begin, acc + (down.begin - y) * piece + (across.begin - x), piece,
+    gc_add_pieces(across.end - across.begin, down.end - down.begin, acc + (down.begin - y) * piece + (across.begin - x),
+                  piece,
                   dx + (down.begin * s.stride_height - s.pad_height + offset_y) * s.width +
                       across.begin * s.stride_width - s.pad_width + offset_x,
                   s.stride_width, s.stride_height * s.width);
@@ -492,7 +267,8 @@ void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, c
   const int64_t products = s.batch * s.groups;
   const int64_t threads = gc_threads_for((double)products * s.group_out() * s.filter() * s.pixels());
   // Few images: their channels are shared out too. Either way one thread owns the elements it adds to.
-  const int64_t parts = gc_max_of<int64_t>(1, gc_min_of(s.group_in(), gc_ceil_div(threads, gc_max_of<int64_t>(1, products))));
+  const int64_t parts =
+      gc_max_of<int64_t>(1, gc_min_of(s.group_in(), gc_ceil_div(threads, gc_max_of<int64_t>(1, products))));
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t item = 0; item < products * parts; ++item) {
     const int64_t image = item / parts / s.groups, group = item / parts % s.groups, part = item % parts;
@@ -505,7 +281,8 @@ void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, c
         gc_matrix<T>{dy + (image * s.out_channels + group * s.group_out()) * s.pixels(), s.pixels(), 1},
         [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* acc, int64_t acc_row) {
           for (int64_t i = 0; i < rows; ++i)
-            gc_scatter_row(s, (m + i) % s.kernel(), n, columns, acc + i * acc_row, sums + (m + i) / s.kernel() * s.plane());
+            gc_scatter_row(s, (m + i) % s.kernel(), n, columns, acc + i * acc_row,
+                           sums + (m + i) / s.kernel() * s.plane());
         });
     for (int64_t channel = first; channel < last; ++channel)
       epilogue(image, group * s.group_in() + channel, (int64_t)0, s.plane(), (const T*)sums + channel * s.plane());
@@ -514,14 +291,15 @@ void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, c
 
 // With stride 1 the gradient is itself a convolution, of dy with the turned kernel.
 GC_INLINE gc_conv_shape gc_turned(const gc_conv_shape& s) {
+  const int64_t pad_height = s.dilation_height * (s.kernel_height - 1) - s.pad_height;
+  const int64_t pad_width = s.dilation_width * (s.kernel_width - 1) - s.pad_width;
   return {s.batch, s.groups, s.out_channels, s.in_channels, s.out_height, s.out_width, s.height, s.width,
-          s.kernel_height, s.kernel_width, 1, 1,
-          s.dilation_height * (s.kernel_height - 1) - s.pad_height, s.dilation_width * (s.kernel_width - 1) - s.pad_width,
-          s.dilation_height, s.dilation_width};
+          s.kernel_height, s.kernel_width, 1, 1, pad_height, pad_width, s.dilation_height, s.dilation_width};
 }
 
 template <class T, class Epilogue>
-GC_INLINE void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, const T* w, T* dx, const Epilogue& epilogue) {
+GC_INLINE void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, const T* w, T* dx,
+                                     const Epilogue& epilogue) {
   const gc_conv_shape s = shape.flattened(), turned = gc_turned(s);
   const gc_shifts shifts = gc_shifts_of<T>(turned);
   const bool fits = s.group_out() * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
@@ -529,15 +307,14 @@ GC_INLINE void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, co
   const int64_t rows = gc_max_of<int64_t>(4, s.group_in());
   const bool cheaper = shifts.computed * s.group_out() * rows < s.pixels() * (s.group_out() + 12) * s.group_in();
   if (s.stride_height == 1 && s.stride_width == 1 && shifts.worthwhile && fits && cheaper)
-    gc_conv_shifted<T, true>(turned, shifts, dy, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count,
-                                                        const T* acc) {
-      T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;
+    gc_conv_shifted<T, true>(turned, shifts, dy, w,
+                             [&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
+                               T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;
 #pragma omp simd
-      for (int64_t i = 0; i < count; ++i) sums[i] = acc[i];
-      epilogue(image, channel, pixel, count, (const T*)sums);
-    });
-  else
-    gc_conv_scattered<T>(s, dy, w, dx, epilogue);
+                               for (int64_t i = 0; i < count; ++i) sums[i] = acc[i];
+                               epilogue(image, channel, pixel, count, (const T*)sums);
+                             });
+  else gc_conv_scattered<T>(s, dy, w, dx, epilogue);
 }
 
 #endif

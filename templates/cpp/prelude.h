@@ -5,7 +5,8 @@
 // `#pragma omp simd` loop around it vectorises.
 //
 // Flags this code is written for (and never -ffast-math, which would lose NaN and infinity):
-//   -std=c++17 -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fopenmp
+//   -std=c++17 -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -fno-signed-zeros
+//   -fopenmp
 #ifndef GC_PRELUDE_H
 #define GC_PRELUDE_H
 

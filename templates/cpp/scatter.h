@@ -37,10 +37,8 @@ void gc_scatter_add_rows(int64_t count, int64_t width, int64_t rows, const Index
     const int64_t step = by_columns ? gc_round_up(gc_ceil_div(width, threads), line) : gc_ceil_div(rows, threads);
     const int64_t extent = by_columns ? width : rows;
     const int64_t begin = gc_min_of(extent, part * step), end = gc_min_of(extent, begin + step);
-    if (by_columns)
-      gc_scatter_add_region<T>(count, width, 0, rows, begin, end, index, source, out);
-    else
-      gc_scatter_add_region<T>(count, width, begin, end, 0, width, index, source, out);
+    if (by_columns) gc_scatter_add_region<T>(count, width, 0, rows, begin, end, index, source, out);
+    else gc_scatter_add_region<T>(count, width, begin, end, 0, width, index, source, out);
   }
 }
 

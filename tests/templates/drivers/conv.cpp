@@ -1,7 +1,8 @@
 // conv.h the way generated code calls it; the shape comes as sixteen integers in the order of gc_conv_shape.
 #include "conv.h"
 
-template <class T> static void forward(const gc_conv_shape& s, const T* x, const T* w, T* y) {
+template <class T>
+static void forward(const gc_conv_shape& s, const T* x, const T* w, T* y) {
   gc_conv_forward<T>(s, x, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
     T* out = y + (image * s.out_channels + channel) * s.pixels() + pixel;
 #pragma omp simd
@@ -9,7 +10,8 @@ template <class T> static void forward(const gc_conv_shape& s, const T* x, const
   });
 }
 
-template <class T> static void weight_gradient(const gc_conv_shape& s, const T* x, const T* dy, T* dw) {
+template <class T>
+static void weight_gradient(const gc_conv_shape& s, const T* x, const T* dy, T* dw) {
   gc_conv_weight_gradient<T>(s, x, dy, [&](int64_t channel, int64_t offset, int64_t count, const T* acc) {
     T* out = dw + channel * s.filter() + offset;
 #pragma omp simd
@@ -17,12 +19,15 @@ template <class T> static void weight_gradient(const gc_conv_shape& s, const T* 
   });
 }
 
-template <class T> static void data_gradient(const gc_conv_shape& s, const T* dy, const T* w, T* dx) {
+template <class T>
+static void data_gradient(const gc_conv_shape& s, const T* dy, const T* w, T* dx) {
   gc_conv_data_gradient<T>(s, dy, w, dx, [](int64_t, int64_t, int64_t, int64_t, const T*) {});
 }
 
 GC_EXPORT void forward_f32(const gc_conv_shape* s, const float* x, const float* w, float* y) { forward(*s, x, w, y); }
-GC_EXPORT void forward_f64(const gc_conv_shape* s, const double* x, const double* w, double* y) { forward(*s, x, w, y); }
+GC_EXPORT void forward_f64(const gc_conv_shape* s, const double* x, const double* w, double* y) {
+  forward(*s, x, w, y);
+}
 
 GC_EXPORT void weight_gradient_f32(const gc_conv_shape* s, const float* x, const float* dy, float* dw) {
   weight_gradient(*s, x, dy, dw);
@@ -41,7 +46,8 @@ GC_EXPORT void data_gradient_f64(const gc_conv_shape* s, const double* dy, const
 }
 
 // relu(conv + bias), in one pass over the output.
-GC_EXPORT void forward_bias_relu_f32(const gc_conv_shape* s, const float* x, const float* w, const float* bias, float* y) {
+GC_EXPORT void forward_bias_relu_f32(const gc_conv_shape* s, const float* x, const float* w, const float* bias,
+                                     float* y) {
   gc_conv_forward<float>(*s, x, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const float* acc) {
     float* out = y + (image * s->out_channels + channel) * s->pixels() + pixel;
 #pragma omp simd

@@ -2,8 +2,8 @@
 #include "gemm.h"
 
 template <class T>
-static void product(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t b_row,
-                    int64_t b_col, T* c) {
+static void product(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b,
+                    int64_t b_row, int64_t b_col, T* c) {
   gc_gemm<T>(m, n, k, {a, a_row, a_col}, {b, b_row, b_col}, [&](int64_t row, int64_t col, int64_t count, const T* acc) {
     T* out = c + row * n + col;
 #pragma omp simd

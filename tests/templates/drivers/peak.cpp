@@ -1,7 +1,8 @@
 // The machine's multiply-add limit: chains in registers that wait for nobody, on every thread.
 #include "gemm.h"
 
-template <class T> static double multiply_adds(int64_t repeats) {
+template <class T>
+static double multiply_adds(int64_t repeats) {
   constexpr int chains = GC_TILE_ROWS > 8 ? 24 : 12;
   int64_t threads = 1;
 #pragma omp parallel

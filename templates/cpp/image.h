@@ -1,0 +1,246 @@
+// Images as operands of a product: the shape of a convolution, pieces of padded rows, and three views that pack.
+//
+// Called by conv.h only. Nothing here divides by a stride where it can help it, nor copies an element by itself: most
+// of the cost of a convolution beyond its multiplications is in these copies.
+#ifndef GC_IMAGE_H
+#define GC_IMAGE_H
+
+#include "gemm.h"
+
+struct gc_conv_shape {
+  int64_t batch, groups, in_channels, out_channels;
+  int64_t height, width, out_height, out_width;
+  int64_t kernel_height, kernel_width, stride_height, stride_width;
+  int64_t pad_height, pad_width, dilation_height, dilation_width;
+
+  int64_t group_in() const { return in_channels / groups; }
+  int64_t group_out() const { return out_channels / groups; }
+  int64_t kernel() const { return kernel_height * kernel_width; }
+  int64_t filter() const { return group_in() * kernel(); }  // elements of one output channel's weight
+  int64_t plane() const { return height * width; }
+  int64_t pixels() const { return out_height * out_width; }
+  bool depthwise() const { return group_in() == 1 && group_out() == 1; }
+
+  // A kernel of one pixel sees an image as one long row.
+  __attribute__((always_inline)) gc_conv_shape flattened() const {
+    gc_conv_shape flat = *this;
+    if (kernel() == 1 && stride_height == 1 && stride_width == 1 && pad_height == 0 && pad_width == 0) {
+      flat.height = flat.out_height = 1;
+      flat.width = flat.out_width = plane();
+    }
+    return flat;
+  }
+};
+
+// ---- pieces of image rows ----
+
+struct gc_span {
+  int64_t begin, end;
+};
+
+// Those outputs of [begin, end) whose input, output * stride - pad + offset, lies in [0, extent).
+GC_INLINE gc_span gc_inside(int64_t begin, int64_t end, int64_t extent, int64_t stride, int64_t pad, int64_t offset) {
+  const bool dense = stride == 1;  // a division costs more than all the rest
+  int64_t first = gc_max_of(begin, dense ? pad - offset : gc_ceil_div(pad - offset, stride));
+  int64_t last = gc_min_of(end, dense ? extent + pad - offset : gc_ceil_div(extent + pad - offset, stride));
+  return first < last ? gc_span{first, last} : gc_span{end, end};
+}
+
+// `repeats` pieces of P <= count <= 2 P elements, each as two that overlap.
+template <class T, int P>
+GC_INLINE void gc_copy_short(int64_t count, int64_t repeats, const T* from, int64_t from_step, T* to, int64_t to_step) {
+  typedef T piece __attribute__((vector_size(P * sizeof(T)), aligned(sizeof(T)), may_alias));
+  for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
+    const piece first = *(const piece*)from, last = *(const piece*)(from + count - P);
+    *(piece*)to = first;
+    *(piece*)(to + count - P) = last;
+  }
+}
+
+// `repeats` pieces of `count` elements, every `stride`th of the source.
+template <class T>
+GC_NOINLINE void gc_copy_pieces(int64_t count, int64_t repeats, const T* GC_RESTRICT from, int64_t stride,
+                                int64_t from_step, T* GC_RESTRICT to, int64_t to_step) {
+  constexpr int L = GC_LANES(T);
+  typedef gc_vector_unaligned<T> memory;
+  if (count <= 0) return;
+  if (stride != 1 || count == 1) {
+    for (int64_t r = 0; r < repeats; ++r)
+      for (int64_t i = 0; i < count; ++i) to[r * to_step + i] = from[r * from_step + i * stride];
+  } else if (count < L) {
+    if (count >= L / 2) gc_copy_short<T, L / 2>(count, repeats, from, from_step, to, to_step);
+    else if (count >= 4) gc_copy_short<T, 4>(count, repeats, from, from_step, to, to_step);
+    else gc_copy_short<T, 2>(count, repeats, from, from_step, to, to_step);
+  } else {
+    for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
+      for (int64_t i = 0; i + L < count; i += L) *(memory*)(to + i) = *(const memory*)(from + i);
+      *(memory*)(to + count - L) = *(const memory*)(from + count - L);
+    }
+  }
+}
+
+template <class T>
+GC_INLINE void gc_zero_pieces(int64_t count, int64_t repeats, T* to, int64_t to_step) {
+  if (count > 0)
+    for (int64_t r = 0; r < repeats; ++r)
+      for (int64_t i = 0; i < count; ++i) to[r * to_step + i] = 0;
+}
+
+// Adds count modulo 2 P elements, as pieces of P, P / 2, ... lanes.
+template <class T, int P>
+GC_INLINE void gc_add_short(int64_t count, const T* from, T* to) {
+  typedef T piece __attribute__((vector_size(P * sizeof(T)), aligned(sizeof(T)), may_alias));
+  if (count & P) {
+    *(piece*)to += *(const piece*)from;
+    from += P;
+    to += P;
+  }
+  if constexpr (P > 1) gc_add_short<T, P / 2>(count, from, to);
+}
+
+// Adds `repeats` pieces of `count` elements to every `stride`th of the destination.
+template <class T>
+GC_NOINLINE void gc_add_pieces(int64_t count, int64_t repeats, const T* GC_RESTRICT from, int64_t from_step,
+                               T* GC_RESTRICT to, int64_t stride, int64_t to_step) {
+  constexpr int L = GC_LANES(T);
+  typedef gc_vector_unaligned<T> memory;
+  for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step) {
+    if (stride == 1) {
+      int64_t i = 0;
+      for (; i + L <= count; i += L) *(memory*)(to + i) += *(const memory*)(from + i);
+      gc_add_short<T, L / 2>(count, from + i, to + i);
+    } else {
+      for (int64_t i = 0; i < count; ++i) to[i * stride] += from[i];
+    }
+  }
+}
+
+// What a weight at (offset_y, offset_x) of the kernel meets: `lines` output rows from y on, `count` pixels of each from
+// x.
+template <class T>
+GC_NOINLINE void gc_copy_lines(const gc_conv_shape& s, const T* plane, int64_t offset_y, int64_t offset_x, int64_t y,
+                               int64_t lines, int64_t x, int64_t count, T* to) {
+  const gc_span down = gc_inside(y, y + lines, s.height, s.stride_height, s.pad_height, offset_y);
+  const gc_span across = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
+  gc_zero_pieces((down.begin - y) * count, 1, to, 0);
+  gc_zero_pieces((y + lines - down.end) * count, 1, to + (down.end - y) * count, 0);
+  const int64_t repeats = down.end - down.begin;
+  to += (down.begin - y) * count;
+  gc_zero_pieces(across.begin - x, repeats, to, count);
+  gc_zero_pieces(x + count - across.end, repeats, to + (across.end - x), count);
+  const T* from = plane + (down.begin * s.stride_height - s.pad_height + offset_y) * s.width +
+                  across.begin * s.stride_width - s.pad_width + offset_x;
+  gc_copy_pieces(across.end - across.begin, repeats, from, s.stride_width, s.stride_height * s.width,
+                 to + (across.begin - x), count);
+}
+
+// ---- the image as an operand ----
+
+// Right operand: row (channel, kernel y, kernel x), column (image, pixel): what that weight meets at that pixel.
+template <class T>
+struct gc_image_columns {
+  const T* data;  // of the group's first channel
+  gc_conv_shape shape;
+  static constexpr bool gathers = false;
+  static constexpr int64_t row_stride = 0;
+
+  bool direct(int64_t, int64_t) const { return false; }
+  const T* at(int64_t, int64_t) const { return data; }
+
+  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
+    if (columns < width) gc_zero_pieces(width - columns, depth, out + columns, width);
+    int64_t image = n / shape.pixels(), y = n % shape.pixels() / shape.out_width, x = n % shape.out_width;
+    for (int64_t j = 0; j < columns;) {
+      const int64_t count = gc_min_of(columns - j, shape.out_width - x);
+      pack_run(k, depth, image, y, x, count, width, out + j);
+      j += count;
+      x = 0;
+      if (++y == shape.out_height) y = 0, ++image;
+    }
+  }
+
+  // `count` pixels of one output row; for each place in the kernel, all its channels at once.
+  void pack_run(int64_t k, int64_t depth, int64_t image, int64_t y, int64_t x, int64_t count, int64_t width,
+                T* out) const {
+    const gc_conv_shape& s = shape;
+    const T* source = data + image * s.in_channels * s.plane();
+    const int64_t kernel = s.kernel(), step = kernel * width;
+    for (int64_t place = 0; place < kernel; ++place) {
+      const int64_t channel = k > place ? gc_ceil_div(k - place, kernel) : 0;
+      const int64_t row = channel * kernel + place - k;
+      if (row >= depth) continue;
+      const int64_t repeats = gc_ceil_div(depth - row, kernel);
+      const int64_t offset_y = place / s.kernel_width * s.dilation_height;
+      const int64_t offset_x = place % s.kernel_width * s.dilation_width;
+      const int64_t in_y = y * s.stride_height - s.pad_height + offset_y;
+      gc_span in = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
+      if (in_y < 0 || in_y >= s.height) in = {x + count, x + count};
+      T* to = out + row * width;
+      gc_zero_pieces(in.begin - x, repeats, to, step);
+      const T* from =
+          source + channel * s.plane() + in_y * s.width + in.begin * s.stride_width - s.pad_width + offset_x;
+      gc_copy_pieces(in.end - in.begin, repeats, from, s.stride_width, s.plane(), to + (in.begin - x), step);
+      gc_zero_pieces(x + count - in.end, repeats, to + (in.end - x), step);
+    }
+  }
+};
+
+// Left operand: the same matrix, panels of its rows.
+template <class T>
+struct gc_image_rows {
+  const T* data;
+  gc_conv_shape shape;
+
+  gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t, T* scratch) const {
+    constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
+    for (int64_t i = 0; i < rows; ++i) copy_row(m + i, k, depth, scratch + i * step);
+    return {scratch, step, 1};
+  }
+
+  gc_ahead<T> ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
+
+  // Pixels k .. k + depth of one row: whole output rows together, the ragged ends one by one.
+  void copy_row(int64_t row, int64_t k, int64_t depth, T* to) const {
+    const int64_t channel = row / shape.kernel(), place = row % shape.kernel();
+    int64_t image = k / shape.pixels(), y = k % shape.pixels() / shape.out_width, x = k % shape.out_width;
+    while (depth > 0) {
+      const int64_t count = gc_min_of(depth, shape.out_width - x);
+      const int64_t lines =
+          x == 0 && depth >= shape.out_width ? gc_min_of(depth / shape.out_width, shape.out_height - y) : 1;
+      gc_copy_lines(shape, data + (image * shape.in_channels + channel) * shape.plane(),
+                    place / shape.kernel_width * shape.dilation_height,
+                    place % shape.kernel_width * shape.dilation_width, y, lines, x, count, to);
+      to += lines * count;
+      depth -= lines * count;
+      x = 0;
+      y += lines;
+      if (y == shape.out_height) y = 0, ++image;
+    }
+  }
+};
+
+// Right operand of the weight gradient: row (image, pixel), column (output channel).
+template <class T>
+struct gc_pixels_by_channel {
+  const T* data;  // of the group's first channel
+  gc_conv_shape shape;
+  static constexpr bool gathers = false;
+  static constexpr int64_t row_stride = 0;
+
+  bool direct(int64_t, int64_t) const { return false; }
+  const T* at(int64_t, int64_t) const { return data; }
+
+  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
+    const int64_t pixels = shape.pixels();
+    while (depth > 0) {
+      const int64_t image = k / pixels, pixel = k % pixels, count = gc_min_of(depth, pixels - pixel);
+      gc_pack_panel(data + (image * shape.out_channels + n) * pixels + pixel, (int64_t)1, pixels, count, columns, width,
+                    out);
+      out += count * width;
+      k += count;
+      depth -= count;
+    }
+  }
+};
+
+#endif

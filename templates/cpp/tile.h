@@ -1,0 +1,240 @@
+// The innermost parts of every contraction: blocking, a thread's workspace, the register tile, packing and transposing.
+//
+// Called by gemm.h and conv.h only. A block of C comes about as tiles of GC_TILE_ROWS x GC_TILE_VECTORS registers, each
+// a sum over a block of k; scalars of A are broadcast from where they lie, rows of B are loaded whole. These functions
+// are compiled once for each element type, however many products a program holds.
+#ifndef GC_TILE_H
+#define GC_TILE_H
+
+#include "prelude.h"
+
+extern "C" int posix_memalign(void**, size_t, size_t) noexcept;
+extern "C" void free(void*) noexcept;
+
+// ---- blocking: a tile of C in registers, a panel of A in L1, a block of B in L2 ----
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define GC_TILE_ROWS 14  // 28 accumulators of 32 registers
+#else
+#define GC_TILE_ROWS 6  // 12 of 16
+#endif
+#define GC_TILE_VECTORS 2
+#define GC_BLOCK_COLUMNS 512
+#define GC_BLOCK_DEPTH(T) (1024 / (int64_t)sizeof(T))
+#define GC_MOST_OFFSETS 8192
+#define GC_BLOCK_ROWS(T) (GC_TILE_ROWS * (GC_TILE_ROWS > 8 ? 144 : 336) / (int64_t)sizeof(T))
+
+template <class T>
+struct gc_workspace {
+  alignas(64) T left[GC_TILE_ROWS * (GC_BLOCK_DEPTH(T) + 16)];
+  alignas(64) T right[GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS];
+  alignas(64) T sums[GC_BLOCK_ROWS(T) * GC_BLOCK_COLUMNS];
+  alignas(64) T weight[GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS];  // for conv.h, as are the offsets
+  alignas(64) int32_t offsets[GC_MOST_OFFSETS];
+};
+constexpr size_t gc_workspace_bytes = sizeof(gc_workspace<float>);
+static_assert(sizeof(gc_workspace<double>) <= gc_workspace_bytes + 4096, "f64 has its own, no larger, blocks");
+
+struct gc_thread_memory {
+  void* data = nullptr;
+  ~gc_thread_memory() { free(data); }
+};
+
+// The calling thread's workspace; the first call on a thread allocates it.
+GC_NOINLINE void* gc_thread_workspace() {
+  static thread_local gc_thread_memory memory;
+  if (!memory.data && posix_memalign(&memory.data, 4096, gc_workspace_bytes + 4096)) __builtin_abort();
+  return memory.data;
+}
+
+// ---- one tile of C in registers ----
+
+// c[R][V lanes] (+)= a[R][depth] b[depth][V lanes]. Scalars of A are broadcast, so A may lie in any strides.
+// Row k of B lies b_row further than row k - 1, or, where it is gathered, at b + offsets[k].
+template <class T, int R, int V, bool Gather>
+GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, int64_t a_col, const T* GC_RESTRICT b,
+                         int64_t b_row, const int32_t* GC_RESTRICT offsets, T* GC_RESTRICT c, int64_t c_row,
+                         bool accumulate) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int L = GC_LANES(T);
+  vec sum[R][V];
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < V; ++j) sum[i][j] = accumulate ? (vec) * (const memory*)(c + i * c_row + j * L) : vec{};
+  for (int64_t k = 0; k < depth; ++k) {
+    vec right[V];
+#pragma GCC unroll 8
+    for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + (Gather ? offsets[k] : 0) + j * L);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      T left = a[i * a_row];
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) sum[i][j] += left * right[j];
+    }
+    a += a_col;
+    if (!Gather) b += b_row;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < V; ++j) *(memory*)(c + i * c_row + j * L) = sum[i][j];
+}
+
+// A block of B as panels of 2 lanes' width, the last of 1 or 2: packed by ourselves, B's own rows, or gathered rows.
+template <class T>
+struct gc_panels {
+  const T* data;
+  int64_t step, row;  // from panel to panel, from row to row
+  const T* last;
+  int64_t last_row;
+  const int32_t* offsets;  // of the rows, where they are gathered
+};
+
+// Up to GC_TILE_ROWS rows: one full tile, or the rows' binary digits as smaller ones.
+template <class T, int V, bool Gather>
+GC_INLINE void gc_tile_rows(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_col, const T* b,
+                            int64_t b_row, const int32_t* offsets, T* c, int64_t c_row, bool accumulate) {
+  if (rows == GC_TILE_ROWS) {
+    gc_tile<T, GC_TILE_ROWS, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate);
+    return;
+  }
+#define GC_TILE_STEP(R)                                                                        \
+  if (rows & R) {                                                                              \
+    gc_tile<T, R, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate); \
+    a += R * a_row;                                                                            \
+    c += R * c_row;                                                                            \
+  }
+#if GC_TILE_ROWS > 8
+  GC_TILE_STEP(8)
+#endif
+  GC_TILE_STEP(4) GC_TILE_STEP(2) GC_TILE_STEP(1)
+#undef GC_TILE_STEP
+}
+
+// Rows of A that the next panel will read, to be fetched while this one computes.
+template <class T>
+struct gc_ahead {
+  const T* data;  // null: nothing to fetch
+  int64_t rows, row, depth;
+
+  void fetch(int64_t begin, int64_t end) const {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t k = 0; k < depth; k += 64 / (int64_t)sizeof(T)) __builtin_prefetch(data + i * row + k);
+  }
+};
+
+// One panel of rows of C: `columns` is rounded up to whole lanes, c has room for them.
+template <class T, bool Gather>
+GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row, int64_t a_col,
+                              const gc_panels<T>& b, T* c, int64_t c_row, bool accumulate, const gc_ahead<T>& ahead) {
+  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
+  int64_t n = 0;
+  if (rows == 1 && b.step == W)  // panels side by side: a single row takes several, for enough sums in flight
+    for (; n + 4 * W < columns; n += 4 * W)
+      gc_tile<T, 1, 4 * GC_TILE_VECTORS, Gather>(depth, a, a_row, a_col, b.data + n, b.row, b.offsets, c + n, c_row,
+                                                 accumulate);
+  for (; n < columns; n += W) {
+    if (ahead.data) ahead.fetch(n * ahead.rows / columns, gc_min_of(n + W, columns) * ahead.rows / columns);
+    const bool last = n + W >= columns;
+    const T* from = last ? b.last : b.data + n / W * b.step;
+    const int64_t row = last ? b.last_row : b.row;
+    if (columns - n > L)
+      gc_tile_rows<T, GC_TILE_VECTORS, Gather>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row,
+                                               accumulate);
+    else gc_tile_rows<T, 1, Gather>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row, accumulate);
+  }
+}
+
+// ---- transposing in registers ----
+
+// The lower or upper halves of x and y, interleaved.
+template <class V, int L, bool High>
+GC_INLINE V gc_interleave(V x, V y) {
+  constexpr int h = High ? L / 2 : 0;
+  if constexpr (L == 16)
+    return __builtin_shufflevector(x, y, h, h + 16, h + 1, h + 17, h + 2, h + 18, h + 3, h + 19, h + 4, h + 20, h + 5,
+                                   h + 21, h + 6, h + 22, h + 7, h + 23);
+  else if constexpr (L == 8) return __builtin_shufflevector(x, y, h, h + 8, h + 1, h + 9, h + 2, h + 10, h + 3, h + 11);
+  else if constexpr (L == 4) return __builtin_shufflevector(x, y, h, h + 4, h + 1, h + 5);
+  else return __builtin_shufflevector(x, y, h, h + 2);
+}
+
+// to[j][i] = from[i][j] for L x L elements: log2(L) rounds of interleaving the two halves of the rows.
+template <class T>
+GC_INLINE void gc_transpose_square(const T* from, int64_t from_row, T* to, int64_t to_row) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int L = GC_LANES(T);
+  vec x[L], y[L];
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i) x[i] = *(const memory*)(from + i * from_row);
+#pragma GCC unroll 4
+  for (int half = L; half > 1; half /= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < L / 2; ++i) {
+      y[2 * i] = gc_interleave<vec, L, false>(x[i], x[i + L / 2]);
+      y[2 * i + 1] = gc_interleave<vec, L, true>(x[i], x[i + L / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) x[i] = y[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i) *(memory*)(to + i * to_row) = x[i];
+}
+
+// A square at the edge, by way of a whole one.
+template <class T>
+GC_NOINLINE void gc_transpose_edge(int64_t rows, int64_t columns, const T* from, int64_t from_row, T* to,
+                                   int64_t to_row) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int64_t L = GC_LANES(T);
+  alignas(64) T whole[L * L] = {}, turned[L * L];
+  for (int64_t i = 0; i < rows; ++i)
+    if (columns == L) *(vec*)(whole + i * L) = *(const memory*)(from + i * from_row);
+    else
+      for (int64_t j = 0; j < columns; ++j) whole[i * L + j] = from[i * from_row + j];
+  gc_transpose_square<T>(whole, L, turned, L);
+  for (int64_t j = 0; j < columns; ++j) *(memory*)(to + j * to_row) = *(const vec*)(turned + j * L);
+}
+
+// to[j * to_row + i] = from[i * from_row + j] for i < rows, j < columns; to has room for, and gets zeros in, whole
+// lanes.
+template <class T>
+GC_NOINLINE void gc_transpose(int64_t rows, int64_t columns, const T* GC_RESTRICT from, int64_t from_row,
+                              T* GC_RESTRICT to, int64_t to_row) {
+  constexpr int64_t L = GC_LANES(T);
+  for (int64_t i = 0; i < rows; i += L)
+    for (int64_t j = 0; j < columns; j += L) {
+      const T* corner = from + i * from_row + j;
+      const int64_t high = gc_min_of(L, rows - i), wide = gc_min_of(L, columns - j);
+      if (high == L && wide == L) gc_transpose_square(corner, from_row, to + j * to_row + i, to_row);
+      else gc_transpose_edge(high, wide, corner, from_row, to + j * to_row + i, to_row);
+    }
+}
+
+// One panel of a strided matrix: out[i * width + j] = from[i, j], and zero for columns <= j < width.
+template <class T>
+GC_NOINLINE void gc_pack_panel(const T* GC_RESTRICT from, int64_t row_stride, int64_t col_stride, int64_t depth,
+                               int64_t columns, int64_t width, T* GC_RESTRICT out) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int64_t L = GC_LANES(T);
+  if (columns < width)
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = columns; j < width; ++j) out[k * width + j] = 0;  // before the transpose, which rounds up
+  if (col_stride == 1 && columns % L == 0) {
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = 0; j < columns; j += L)
+        *(vec*)(out + k * width + j) = *(const memory*)(from + k * row_stride + j);
+  } else if (row_stride == 1) {
+    gc_transpose(columns, depth, from, col_stride, out, width);
+  } else {
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = 0; j < columns; ++j) out[k * width + j] = from[k * row_stride + j * col_stride];
+  }
+}
+
+#endif
