@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-
 from graphc.ir.graph import Node, Value
 from graphc.passes.rewrite import Rewriter, Rule, of_kind, on
 from graphc.passes.rules.pattern import algebraic
@@ -21,16 +19,18 @@ from graphc.types import DType, product
 
 _BITS = "computed by the oracle in the same element type"
 _COPIES = "every element is the same"
-_WIDEST = {float: torch.float64, int: torch.int64, bool: torch.bool}
+_WIDEST = {float: DType.F64, int: DType.I64, bool: DType.BOOL}
 
 
 def evaluate(node: Node, numbers: list[Scalar]) -> Scalar | None:
     """The result of an elementwise node on numbers; None where its value is unspecified."""
+    import torch
+
     target = node.output.type.dtype
     if target.is_integer and any(isinstance(n, float) and not _fits(n, target) for n in numbers):
         return None
     operands = tuple(
-        torch.tensor(number, dtype=_WIDEST[type(number)]).to(value.type.dtype.torch)
+        torch.tensor(number, dtype=_WIDEST[type(number)].torch).to(value.type.dtype.torch)
         for number, value in zip(numbers, node.inputs, strict=True)
     )
     (result,) = primitive(node.primitive).oracle(operands, node, ((),))
@@ -40,6 +40,8 @@ def evaluate(node: Node, numbers: list[Scalar]) -> Scalar | None:
 
 def _fits(number: float, dtype: DType) -> bool:
     """True when a cast of the number to an integer type is defined."""
+    import torch
+
     limits = torch.iinfo(dtype.torch)
     return math.isfinite(number) and limits.min <= math.trunc(number) <= limits.max
 
