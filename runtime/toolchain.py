@@ -55,7 +55,11 @@ def cpu_fingerprint() -> str:
             first = file.read(16384).split("\n\n")[0]
     except OSError:
         return " ".join(os.uname())
-    keep = [line for line in first.splitlines() if re.match(r"(flags|Features|model|vendor_id|cpu family|CPU)", line)]
+    keep = [
+        line
+        for line in first.splitlines()
+        if re.match(r"(flags|Features|model|vendor_id|cpu family|CPU)", line)
+    ]
     return hashlib.sha256("\n".join(keep).encode()).hexdigest()[:16]
 
 
@@ -91,7 +95,9 @@ def _probed(command: tuple[str, ...], identity: str) -> Toolchain | None:
     record = cache_folder() / f"toolchain-{name}.json"
     try:
         data = json.loads(record.read_text(encoding="utf-8"))
-        return Toolchain(tuple(data["command"]), data["identity"], tuple(data["rejected"]), tuple(data["libraries"]))
+        return Toolchain(
+            tuple(data["command"]), data["identity"], tuple(data["rejected"]), tuple(data["libraries"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         found = _try_out(command, identity)
     if found is not None:
@@ -105,7 +111,16 @@ def _try_out(command: tuple[str, ...], identity: str) -> Toolchain | None:
         source.write_text('extern "C" int probe() { return 0; }\n', encoding="utf-8")
 
         def builds(*flags: str) -> bool:
-            words = [*command, "-Werror", "-shared", "-fPIC", str(source), "-o", str(Path(folder, "probe.so")), *flags]
+            words = [
+                *command,
+                "-Werror",
+                "-shared",
+                "-fPIC",
+                str(source),
+                "-o",
+                str(Path(folder, "probe.so")),
+                *flags,
+            ]
             try:
                 return subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 0
             except (OSError, subprocess.TimeoutExpired):
@@ -165,7 +180,13 @@ def _run(toolchain: Toolchain, folder: Path, words: Sequence[str], labels: Mappi
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         result = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False, env=environment
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         raise _failed(command, folder, labels, f"no answer within {TIMEOUT_SECONDS} s", "") from None
@@ -174,7 +195,9 @@ def _run(toolchain: Toolchain, folder: Path, words: Sequence[str], labels: Mappi
             raise OSError(28, "No space left on device", str(folder))
         lines = [line for line in result.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line or "undefined" in line] or lines
-        raise _failed(command, folder, labels, errors[0] if errors else f"exit code {result.returncode}", result.stderr)
+        raise _failed(
+            command, folder, labels, errors[0] if errors else f"exit code {result.returncode}", result.stderr
+        )
 
 
 def _failed(

@@ -30,7 +30,9 @@ def test_symbolic_batch() -> None:
     for batch in (1, 7):
         inputs = native.inputs(N=batch)
         results = native.run(inputs, N=batch)
-        static = [c.convolution(kind, batch, 3, 5, (8, 8), (3, 3), 1, 1, 1, 1, name=f"conv{kind}") for kind in KINDS]
+        static = [
+            c.convolution(kind, batch, 3, 5, (8, 8), (3, 3), 1, 1, 1, 1, name=f"conv{kind}") for kind in KINDS
+        ]
         again = Native(joined([case.kernel for case in static])).run(inputs)
         for case in static:
             assert (results[f"{case.kernel.name}.y"] == again[f"{case.kernel.name}.y"]).all()

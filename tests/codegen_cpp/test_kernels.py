@@ -33,7 +33,8 @@ def test_odd_shapes() -> None:
 
 
 def test_symbolic_sizes_without_recompiling() -> None:
-    cases = matrix_cases("N", "M", "symbolic") + [
+    cases = [
+        *matrix_cases("N", "M", "symbolic"),
         c.batch_norm("N", 3, "M", "bn"),
         c.channel_softmax("N", 5, "M", "channels"),
         c.sgd_updates(("N", 7, "M"), "sgd"),
@@ -78,7 +79,11 @@ def test_nothing_to_do() -> None:
 
 
 def test_nan_and_infinity() -> None:
-    cases = [c.row_statistics(4, 70, "rows"), c.column_statistics(70, 40, "columns"), c.softmax(4, 70, "softmax")]
+    cases = [
+        c.row_statistics(4, 70, "rows"),
+        c.column_statistics(70, 40, "columns"),
+        c.softmax(4, 70, "softmax"),
+    ]
     native = named(cases)
     arrays = native.inputs()
     arrays["rows.x"][0, 13] = np.nan

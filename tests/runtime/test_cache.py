@@ -99,7 +99,9 @@ def test_a_failed_build_keeps_its_files_where_the_message_says(folder: Path) -> 
     assert not leftovers(folder)
 
 
-def test_a_folder_that_cannot_be_written_is_replaced_aloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_replaced_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     obstacle = tmp_path / "file"
     obstacle.write_text("no folder")
     monkeypatch.setenv("GRAPHC_CACHE_DIR", str(obstacle / "cache"))
@@ -113,7 +115,9 @@ def test_a_folder_that_cannot_be_written_is_replaced_aloud(tmp_path: Path, monke
     cache._writable.cache_clear()
 
 
-def test_the_oldest_entries_go_when_the_cache_is_too_large(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_entries_go_when_the_cache_is_too_large(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GRAPHC_CACHE_LIMIT", "1")
     for number in range(4):
         cache.get_or_build("test", str(number), writer("x" * (400 << 10)))

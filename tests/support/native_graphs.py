@@ -48,7 +48,9 @@ class NativeGraphs:
         self.program = self.generated.program
         self.native = load(self.generated)
 
-    def run(self, inputs: list[Mapping[str, torch.Tensor]], sizes: Mapping[str, int]) -> list[dict[str, torch.Tensor]]:
+    def run(
+        self, inputs: list[Mapping[str, torch.Tensor]], sizes: Mapping[str, int]
+    ) -> list[dict[str, torch.Tensor]]:
         """The outputs and updates of each graph, updates under "update name"."""
         arena_plan = plan(self.program, sizes)
         arena = np.full(arena_plan.size + 64, 0xFF, np.uint8)
@@ -63,7 +65,9 @@ class NativeGraphs:
                 continue
             shape = tuple(evaluate(dim, sizes) for dim in buffer.type.shape)
             count = int(np.prod(shape, dtype=np.int64)) * buffer.type.dtype.itemsize
-            tensors.append(torch.full((count,), 0xFF, dtype=torch.uint8).view(buffer.type.dtype.torch).view(shape))
+            tensors.append(
+                torch.full((count,), 0xFF, dtype=torch.uint8).view(buffer.type.dtype.torch).view(shape)
+            )
         for start, program, given in zip(self.starts, self.programs, inputs, strict=True):
             for name, index in program.inputs:
                 held = tensors[start + index]
@@ -74,9 +78,14 @@ class NativeGraphs:
                 table[index] = tensor.data_ptr()
         dims = (ctypes.c_int64 * max(1, len(self.program.symbols)))(*(sizes[s] for s in self.program.symbols))
         self.native.run(table, dims)
-        return [self._results(start, program, tensors) for start, program in zip(self.starts, self.programs, strict=True)]
+        return [
+            self._results(start, program, tensors)
+            for start, program in zip(self.starts, self.programs, strict=True)
+        ]
 
-    def _results(self, start: int, program: Program, tensors: list[torch.Tensor | None]) -> dict[str, torch.Tensor]:
+    def _results(
+        self, start: int, program: Program, tensors: list[torch.Tensor | None]
+    ) -> dict[str, torch.Tensor]:
         def held(index: int) -> torch.Tensor:
             tensor = tensors[start + index]
             assert tensor is not None
@@ -87,7 +96,9 @@ class NativeGraphs:
         return results | {f"update {u.target}": held(places[u.target]) for u in program.graph.updates}
 
 
-def compare(graph: Graph, inputs: Mapping[str, torch.Tensor], got: Mapping[str, torch.Tensor], label: str) -> None:
+def compare(
+    graph: Graph, inputs: Mapping[str, torch.Tensor], got: Mapping[str, torch.Tensor], label: str
+) -> None:
     """Results against float64; `label` names the graph in messages."""
     reference = run_reference(graph, inputs)
     expected = reference.outputs | {f"update {name}": value for name, value in reference.updates.items()}

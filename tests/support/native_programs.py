@@ -41,7 +41,13 @@ def joined(kernels: list[Kernel]) -> Program:
     symbols = tuple(sorted({symbol for kernel in kernels for symbol in kernel.symbols}))
     single = program_of(kernels[0])
     return replace(
-        single, buffers=tuple(buffers), kernels=tuple(kernels), steps=tuple(steps), inputs=(), outputs=(), symbols=symbols
+        single,
+        buffers=tuple(buffers),
+        kernels=tuple(kernels),
+        steps=tuple(steps),
+        inputs=(),
+        outputs=(),
+        symbols=symbols,
     )
 
 
@@ -83,7 +89,9 @@ class Native:
             if p.access is not Access.OUT
         }
         return {
-            buffer.name: random_array(generator, tuple(evaluate(d, sizes) for d in buffer.type.shape), buffer.type.dtype)
+            buffer.name: random_array(
+                generator, tuple(evaluate(d, sizes) for d in buffer.type.shape), buffer.type.dtype
+            )
             for index, buffer in enumerate(self.program.buffers)
             if index in read
         }
@@ -115,7 +123,11 @@ def check(native: Native, cases: list[Case], seed: int = 0, **sizes: int) -> Non
             finite = np.abs(want[np.isfinite(want)]) if want.dtype.kind == "f" else np.ones(1)
             scale = max(1.0, float(finite.mean()) if finite.size else 1.0)
             np.testing.assert_allclose(
-                got, want, rtol=case.tolerance, atol=case.tolerance * 10 * scale, err_msg=f"{prefix}{name} {sizes}"
+                got,
+                want,
+                rtol=case.tolerance,
+                atol=case.tolerance * 10 * scale,
+                err_msg=f"{prefix}{name} {sizes}",
             )
 
 

@@ -78,7 +78,9 @@ class _Builder:
             self.body.append(Compute(term, accumulator, "mul", (self.factors[0], self.factors[1])))
         if condition:
             self.body.append(Constant("anchor_nothing", accumulator, 0.0 if accumulator.is_float else 0))
-            self.body.append(Compute("anchor_counted", accumulator, "where", (condition, term, "anchor_nothing")))
+            self.body.append(
+                Compute("anchor_counted", accumulator, "where", (condition, term, "anchor_nothing"))
+            )
             term = "anchor_counted"
         rest = [
             Reduce(s.name, accumulator, Reduction.SUM, term, s.origins) if isinstance(s, Anchor) else s
@@ -102,7 +104,9 @@ def _spatial(b: _Builder, attribute: str) -> tuple[int, ...]:
     return tuple(b.anchor.attributes[attribute])
 
 
-def _source(b: _Builder, places: Sequence[Affine], taps: Sequence[Affine], size: Sequence[Dim]) -> tuple[Index, list[Guard]]:
+def _source(
+    b: _Builder, places: Sequence[Affine], taps: Sequence[Affine], size: Sequence[Dim]
+) -> tuple[Index, list[Guard]]:
     """Data positions that output places meet at the kernel's taps, with the guards that tell padding."""
     index = []
     for place, tap, s, p, d in zip(
@@ -168,7 +172,7 @@ def _data_gradient(b: _Builder) -> Nest:
 
 def _scatter(b: _Builder) -> Nest:
     """Every element looks through all indices for its own: for few of them, and types without a template."""
-    indices, updates = b.shapes
+    indices = b.shapes[0]
     axis = b.anchor.attributes["axis"]
     place = [Affine.axis(a.name) for a in b.nest.axes]
     positions = [b.axis(f"p{number}", extent) for number, extent in enumerate(indices)]

@@ -50,11 +50,17 @@ def _plain_output(kernel: Kernel) -> str | None:
     for statement in nest.body:
         if isinstance(statement, Store) and not statement.guards:
             parameter = kernel.parameter(statement.buffer)
-            same = parameter.type.dtype is anchor.accumulator and same_shape(parameter.type.shape, anchor.result.shape)
-            index = tuple(
-                Affine.axis(axis.name) if axis.extent == 1 else expression
-                for axis, expression in zip(nest.axes, statement.index, strict=True)
-            ) if len(statement.index) == len(nest.axes) else ()
+            same = parameter.type.dtype is anchor.accumulator and same_shape(
+                parameter.type.shape, anchor.result.shape
+            )
+            index = (
+                tuple(
+                    Affine.axis(axis.name) if axis.extent == 1 else expression
+                    for axis, expression in zip(nest.axes, statement.index, strict=True)
+                )
+                if len(statement.index) == len(nest.axes)
+                else ()
+            )
             if same and parameter.access is Access.OUT and index == place:
                 return parameter.name
     return None

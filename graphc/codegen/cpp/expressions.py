@@ -236,9 +236,14 @@ def guard_text(guard: Guard, names: Mapping[str, str]) -> str:
     return f"({text} >= {low}) & ({text} < {high})"
 
 
-_KEYWORDS = frozenset(
-    ["alignas", "alignof", "and", "asm", "auto", "bool", "break", "case", "catch", "char", "class", "const", "continue", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline", "int", "long", "mutable", "namespace", "new", "not", "nullptr", "operator", "or", "private", "protected", "public", "register", "return", "short", "signed", "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typename", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor", "main", "exp", "log", "pow", "sin", "cos", "tan", "tanh", "sqrt", "erf", "abs", "floor", "ceil", "round", "trunc", "fabs"]
-)
+_RESERVED = """
+alignas alignof and asm auto bool break case catch char class const continue default delete do double else enum explicit
+export extern false float for friend goto if inline int long mutable namespace new not nullptr operator or private
+protected public register return short signed sizeof static struct switch template this throw true try typedef typename
+union unsigned using virtual void volatile while xor main
+exp log pow sin cos tan tanh sqrt erf abs floor ceil round trunc fabs
+"""
+_KEYWORDS = frozenset(_RESERVED.split())
 
 
 class Names:

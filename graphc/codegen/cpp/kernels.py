@@ -41,12 +41,16 @@ def kernel_symbols(kernel: Kernel) -> tuple[str, ...]:
     return tuple(sorted({*kernel.symbols, *dim_symbols(dims)}))
 
 
-def generate_function(kernel: Kernel, name: str, target: CpuTarget, equals: tuple[Kernel, ...] = ()) -> Function:
+def generate_function(
+    kernel: Kernel, name: str, target: CpuTarget, equals: tuple[Kernel, ...] = ()
+) -> Function:
     """Print a kernel; `equals` are kernels of other operators that the same function serves."""
     symbols = kernel_symbols(kernel)
     names = Names(symbols)
     scalars = {s.name for nest in kernel.nests for s in nest.body if not isinstance(s, Store)}
-    buffers = {p.name: names.new(f"{p.name}_data" if p.name in scalars else p.name) for p in kernel.parameters}
+    buffers = {
+        p.name: names.new(f"{p.name}_data" if p.name in scalars else p.name) for p in kernel.parameters
+    }
     parameters = [
         f"{'const ' if parameter.access is Access.IN else ''}{TYPES[parameter.type.dtype]}* {buffers[parameter.name]}"
         for parameter in kernel.parameters

@@ -77,7 +77,9 @@ class LaneLoopPrinter(ScalarPrinter):
 
     def _simd_pragma(self, lanes: Lanes) -> str:
         """A plain one-dimensional map shares its only loop out to threads."""
-        whole = self.schedule.mode is Mode.MAP and lanes.start == "0" and not item_axes(self.nest, self.schedule)
+        whole = (
+            self.schedule.mode is Mode.MAP and lanes.start == "0" and not item_axes(self.nest, self.schedule)
+        )
         if not whole or not self.schedule.threaded:
             return "#pragma omp simd"
         if self.in_region:
@@ -103,7 +105,9 @@ class LaneLoopPrinter(ScalarPrinter):
         """True for contiguous access to elements of one or two bytes, which would bound the lanes of a short loop."""
         dtype = self.analysis.definitions[access.value if isinstance(access, Store) else access.name].dtype
         small = dtype.itemsize < 4 and not dtype.is_float and not access.guards
-        return small and self.schedule.vector is not None and access.index[0].stride(self.schedule.vector) == 1
+        return (
+            small and self.schedule.vector is not None and access.index[0].stride(self.schedule.vector) == 1
+        )
 
     def widen_loads(self, wanted: Iterable[str], lane: str) -> None:
         """Copy what short loops read in bytes to four-byte elements first."""

@@ -21,10 +21,10 @@ def narrow_comparisons(nest: Nest) -> Nest:
     """The nest with such comparisons in 32 bits; the same object when there is none."""
     definitions = {s.name: s for s in nest.body if not isinstance(s, Store)}
     narrowed: dict[str, Definition] = {}
-    for statement in definitions.values():
-        small = _narrow(statement, definitions, nest)
+    for name, definition in definitions.items():
+        small = _narrow(definition, definitions, nest)
         if small is not None:
-            narrowed[statement.name] = small
+            narrowed[name] = small
     chosen = {
         s.name: s.arguments
         for s in definitions.values()
@@ -36,7 +36,9 @@ def narrow_comparisons(nest: Nest) -> Nest:
     body: list[Statement] = []
     for statement in nest.body:
         if isinstance(statement, Compute) and statement.name in chosen:
-            statement = replace(statement, arguments=tuple(narrowed[name].name for name in statement.arguments))
+            statement = replace(
+                statement, arguments=tuple(narrowed[name].name for name in statement.arguments)
+            )
         body.append(statement)
         if not isinstance(statement, Store) and statement.name in wanted:
             body.append(narrowed[statement.name])

@@ -188,7 +188,11 @@ class PassPrinter(LaneLoopPrinter):
             self.accumulators[reduce.name] = tuple(arrays)
 
     def _argument_dtype(self, reduce: Reduce) -> DType:
-        return reduce.dtype if reduce.operation not in _POSITIONS else self.analysis.definitions[reduce.argument].dtype
+        return (
+            reduce.dtype
+            if reduce.operation not in _POSITIONS
+            else self.analysis.definitions[reduce.argument].dtype
+        )
 
     def _position_type(self) -> str:
         points = product(axis.extent for axis in self.nest.reductions)
@@ -230,7 +234,9 @@ class PassPrinter(LaneLoopPrinter):
                 variable = self.names.new(axis.name)
                 self.env[axis.name] = variable
                 extent = dim_text(axis.extent)
-                loops.enter_context(self.block(f"for (int64_t {variable} = 0; {variable} < {extent}; ++{variable})"))
+                loops.enter_context(
+                    self.block(f"for (int64_t {variable} = 0; {variable} < {extent}; ++{variable})")
+                )
             yield
 
     def _row_scalars(self, roots: Iterable[str]) -> None:
@@ -281,7 +287,9 @@ class PassPrinter(LaneLoopPrinter):
         vector = self.schedule.vector
         assert vector is not None
         extent = extent_of(self.nest, vector)
-        block = row_lanes([self.analysis.definitions[name] for name in self.needed(roots)], self.schedule.block)
+        block = row_lanes(
+            [self.analysis.definitions[name] for name in self.needed(roots)], self.schedule.block
+        )
         return min(block, 1 << (extent - 1).bit_length()) if isinstance(extent, int) and extent > 0 else block
 
     def _row_map(self, number: int, roots: list[str], stores: Sequence[Store], kept: Sequence[str]) -> None:

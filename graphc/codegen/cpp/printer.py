@@ -39,7 +39,9 @@ class NestPrinter(PassPrinter):
         extent = extent_of(self.nest, vector)
         return not isinstance(extent, int) or extent > block
 
-    def print_row(self, outer: Mapping[str, str], axes: Sequence[Axis], start: str, count: str, sums: str) -> None:
+    def print_row(
+        self, outer: Mapping[str, str], axes: Sequence[Axis], start: str, count: str, sums: str
+    ) -> None:
         """Print the nest over part of one row of an anchor's result.
 
         `outer` is the text of the axes before the row's; `count` results from row-major number `start` on lie in
@@ -82,7 +84,10 @@ class NestPrinter(PassPrinter):
         elif self.schedule.turn is not None:
             vector = self.schedule.vector
             assert vector is not None
-            with self.block_loop(self.schedule.turn, TURN_ROWS) as turn, self.block_loop(vector, TURN_LANES) as start:
+            with (
+                self.block_loop(self.schedule.turn, TURN_ROWS) as turn,
+                self.block_loop(vector, TURN_LANES) as start,
+            ):
                 self._turned_tile(turn, start)
         elif blocked:
             assert self.schedule.vector is not None

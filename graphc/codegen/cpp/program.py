@@ -55,7 +55,12 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
         distinct = [replace(f, text=f.text.replace("static void", "void", 1)) for f in distinct]
         units = _units(distinct)
         files = [(entry, _entry_unit(program, target, functions, []))]
-        files.append(("program.h", render("cpp/program.h.j2", title=program.name, declarations=_declarations(distinct))))
+        files.append(
+            (
+                "program.h",
+                render("cpp/program.h.j2", title=program.name, declarations=_declarations(distinct)),
+            )
+        )
         labels = [(entry, "the entry point")]
         for number, unit in enumerate(units, 1):
             files.append((f"{stem}_{number}.cpp", _kernel_unit(program, number, unit)))
@@ -79,7 +84,9 @@ def add_workspaces(program: Program) -> Program:
         if need:
             step = replace(step, arguments=(*step.arguments, len(buffers)))
             kernel = program.kernels[step.kernel]
-            buffers.append(Buffer(f"{kernel.name}.{need.name}", need.type, Role.WORKSPACE, origins=kernel.origins))
+            buffers.append(
+                Buffer(f"{kernel.name}.{need.name}", need.type, Role.WORKSPACE, origins=kernel.origins)
+            )
         steps.append(step)
     return replace(program, buffers=tuple(buffers), kernels=kernels, steps=tuple(steps))
 
@@ -133,7 +140,9 @@ def _kernel_unit(program: Program, number: int, functions: list[Function]) -> st
     )
 
 
-def _entry_unit(program: Program, target: CpuTarget, functions: list[Function], inside: list[Function]) -> str:
+def _entry_unit(
+    program: Program, target: CpuTarget, functions: list[Function], inside: list[Function]
+) -> str:
     from graphc import __version__
 
     return render(

@@ -94,7 +94,9 @@ class ScalarPrinter:
             name = pending.pop()
             if name not in found:
                 found.add(name)
-                pending += [n for n in self.analysis.reads(self.analysis.definitions[name]) if n not in self.env]
+                pending += [
+                    n for n in self.analysis.reads(self.analysis.definitions[name]) if n not in self.env
+                ]
         return found
 
     def define(self, chosen: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from graphc.codegen.cpp.expressions import OPERATIONS
 from graphc.codegen.cpp.narrow import narrow_comparisons
-from graphc.codegen.cpp.nests import Analysis, analyse, expressions, merge_axes
+from graphc.codegen.cpp.nests import Analysis, analyse, merge_axes
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.unroll import interleaved_axis, unroll
 from graphc.ir.kernel import (
@@ -33,13 +33,16 @@ from graphc.ir.kernel import (
     Statement,
     Store,
 )
-from graphc.types import Dim, product
+from graphc.types import Dim, dim_symbols, evaluate, product
 
 # Vector additions that one thread does in the time that a parallel region takes (about 0.5 us idle, several when
 # other programs compete), times ten: below that a region does not pay.
 PARALLEL_COST = 150_000
 UNKNOWN_EXTENT = 64  # stands for a symbolic dimension in cost comparisons
-TURN_ROWS, TURN_LANES = 64, 128  # a tile that is transposed in cache: elements of the turned and of the vector axis
+TURN_ROWS, TURN_LANES = (
+    64,
+    128,
+)  # a tile that is transposed in cache: elements of the turned and of the vector axis
 STREAM_TILE = 1024  # elements of the local tile that a non-temporal store is fed from
 KEEP_COST = 4  # additions; a dearer value is kept between passes rather than computed again
 
@@ -75,8 +78,6 @@ class Schedule:
 
 def guess(dim: Dim) -> int:
     """A dimension for cost comparisons."""
-    from graphc.types import dim_symbols, evaluate
-
     return dim if isinstance(dim, int) else evaluate(dim, dict.fromkeys(dim_symbols([dim]), UNKNOWN_EXTENT))
 
 
@@ -146,31 +147,28 @@ def scratch_values(nest: Nest, analysis: Analysis, vector: str) -> frozenset[str
         for argument in analysis.reads(by_name[name]):
             visit(argument, phase)
 
-    roots = [s for s in nest.body if isinstance(s, (Reduce, Store))]
-    for statement in roots:
-        for name in analysis.reads(statement):
-            visit(name, analysis.phase_of(statement))
+    for root in nest.body:
+        if isinstance(root, (Reduce, Store)):
+            for name in analysis.reads(root):
+                visit(name, analysis.phase_of(root))
     kept: set[str] = set()
     for statement in nest.body:
         if isinstance(statement, Store) or not analysis.inner[statement.name]:
             continue
-        if last_use.get(statement.name, -1) > analysis.phase[statement.name]:
-            if _recompute_cost(statement.name, analysis, kept, vector) > KEEP_COST and _read_outside(
-                statement.name, nest, analysis, kept
-            ):
-                kept.add(statement.name)
+        name = statement.name
+        outlives = last_use.get(name, -1) > analysis.phase[name] and _read_later(name, nest, analysis)
+        if outlives and _recompute_cost(name, analysis, kept, vector) > KEEP_COST:
+            kept.add(name)
     return frozenset(kept)
 
 
-def _read_outside(name: str, nest: Nest, analysis: Analysis, kept: set[str]) -> bool:
+def _read_later(name: str, nest: Nest, analysis: Analysis) -> bool:
     """True when a statement of a later pass reads the value directly."""
-    phase = analysis.phase[name]
-    for statement in nest.body:
-        if name in analysis.reads(statement):
-            own = analysis.phase_of(statement)
-            if own > phase:
-                return True
-    return False
+    return any(
+        analysis.phase_of(statement) > analysis.phase[name]
+        for statement in nest.body
+        if name in analysis.reads(statement)
+    )
 
 
 def _recompute_cost(name: str, analysis: Analysis, kept: Iterable[str], vector: str) -> float:
@@ -264,16 +262,24 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
     vector = vector_axis(nest, analysis, target)
     reductions = {axis.name for axis in nest.reductions}
     has_reduce = any(isinstance(statement, Reduce) for statement in nest.body)
-    mode = Mode.MAP if not has_reduce and not reductions else Mode.ROWS if vector in reductions else Mode.COLUMNS
+    mode = (
+        Mode.MAP if not has_reduce and not reductions else Mode.ROWS if vector in reductions else Mode.COLUMNS
+    )
     block = _block(nest, analysis, vector, mode, target)
-    kept = scratch_values(nest, analysis, vector) if vector is not None and mode is not Mode.MAP else frozenset()
+    kept = (
+        scratch_values(nest, analysis, vector) if vector is not None and mode is not Mode.MAP else frozenset()
+    )
     nbytes = scratch_bytes(nest, analysis, kept, block, mode)
     if isinstance(nbytes, int) and nbytes > target.l2 // 2:
         kept = frozenset()
     streams = streamed_buffers(nest, kernel, vector, target)
     if mode is Mode.MAP and streams:
         block = STREAM_TILE
-    turn, turned = turned_loads(nest, analysis, vector) if mode is Mode.MAP and vector is not None else (None, frozenset())
+    turn, turned = (
+        turned_loads(nest, analysis, vector)
+        if mode is Mode.MAP and vector is not None
+        else (None, frozenset())
+    )
     if turned:
         block = TURN_LANES
     work = work_of(nest, analysis, target)
@@ -300,12 +306,10 @@ def row_lanes(statements: Iterable[Statement], vector: int) -> int:
 
 
 def extent_of(nest: Nest, name: str) -> Dim:
+    """The extent of an axis."""
     return next(axis.extent for axis in nest.axes if axis.name == name)
 
 
 def item_axes(nest: Nest, schedule: Schedule) -> tuple[Axis, ...]:
     """The parallel axes whose points are shared out one by one: all but the vector and the turned axis."""
     return tuple(axis for axis in nest.parallel if axis.name not in (schedule.vector, schedule.turn))
-
-
-__all__ = ["Mode", "Schedule", "decide", "expressions", "extent_of", "item_axes"]

@@ -76,7 +76,8 @@ def split_reductions(program: Program, target: CpuTarget) -> Program:
             places[name] = len(buffers)
             buffers.append(Buffer(f"{kernel.name}.{name}", type, Role.WORKSPACE, origins=kernel.origins))
         steps += [
-            Step(number, tuple(places[p.name] for p in kernels[number].parameters)) for number in numbers[step.kernel]
+            Step(number, tuple(places[p.name] for p in kernels[number].parameters))
+            for number in numbers[step.kernel]
         ]
     return replace(program, buffers=tuple(buffers), kernels=tuple(kernels), steps=tuple(steps))
 
@@ -218,15 +219,21 @@ class _Split:
             name = pending.pop()
             if name not in wanted:
                 wanted.add(name)
-                statement = self.analysis.definitions[name]
-                if not isinstance(statement, Reduce):
-                    pending += self.analysis.reads(statement)
+                definition = self.analysis.definitions[name]
+                if not isinstance(definition, Reduce):
+                    pending += self.analysis.reads(definition)
         for statement in self.nest.body:
             if isinstance(statement, Store) or statement.name not in wanted or statement.name in known:
                 continue
             if isinstance(statement, Reduce):
                 index = self._parallel_index()
-                yield Load(statement.name, statement.dtype, self.results[statement.name], index, origins=statement.origins)
+                yield Load(
+                    statement.name,
+                    statement.dtype,
+                    self.results[statement.name],
+                    index,
+                    origins=statement.origins,
+                )
             else:
                 yield statement
 
@@ -234,7 +241,8 @@ class _Split:
         """The pass over each chunk; returns the workspaces of its results."""
         place = {self.axis.name: Affine.make(0, [(self.chunk.name, self.size), (self.part.name, 1)])}
         body: list[Statement] = [
-            rewrite_expressions(s, lambda e: e.substitute(place)) for s in self._closure(r.argument for r in reduces)
+            rewrite_expressions(s, lambda e: e.substitute(place))
+            for s in self._closure(r.argument for r in reduces)
         ]
         inside = self._inside(body) if self.ragged else ""
         order = (self.chunk, *self.nest.parallel)
@@ -286,7 +294,9 @@ class _Split:
         roots = [name for store in stores for name in self.analysis.reads(store)]
         if self._read_later(number):
             for reduce in reduces:
-                self.results[reduce.name] = self._workspace(f"{reduce.name}_result", reduce.dtype, self.nest.parallel)
+                self.results[reduce.name] = self._workspace(
+                    f"{reduce.name}_result", reduce.dtype, self.nest.parallel
+                )
         body += self._closure(roots, known=mine)
         body += stores
         if self._read_later(number):
@@ -296,22 +306,24 @@ class _Split:
 
     def _read_later(self, number: int) -> bool:
         """True when a later piece loads a result of this pass."""
-        later = [s for s in self.nest.body if isinstance(s, Reduce) and self.analysis.phase[s.name] > number + 1]
+        later = [
+            s for s in self.nest.body if isinstance(s, Reduce) and self.analysis.phase[s.name] > number + 1
+        ]
         inner = [s for s in self.nest.body if isinstance(s, Store) and self._is_inner(s)]
         return bool(later or inner)
 
 
 def _identity(reduce: Reduce) -> Literal:
+    """The value that changes no result of the reduction."""
     if reduce.operation in _IDENTITIES:
         return _IDENTITIES[reduce.operation]
-    highest = reduce.operation is Reduction.MIN
+    lowest = reduce.operation is Reduction.MAX
     if reduce.dtype.is_float:
-        return float("inf") if highest else float("-inf")
-    unsigned = reduce.dtype is DType.U8
-    bits = reduce.dtype.itemsize * 8
-    if unsigned:
-        return 255 if highest else 0
-    return 2 ** (bits - 1) - 1 if highest else -(2 ** (bits - 1))
+        return float("-inf") if lowest else float("inf")
+    if reduce.dtype is DType.U8:
+        return 0 if lowest else 255
+    half = 1 << (reduce.dtype.itemsize * 8 - 1)
+    return -half if lowest else half - 1
 
 
 def cut(extent: int, chunks: int) -> tuple[int, int]:
@@ -326,4 +338,3 @@ def cut(extent: int, chunks: int) -> tuple[int, int]:
     size = -(-extent // chunks)
     size = -(-size // 64) * 64 if size > 256 else size
     return -(-extent // size), size
-

@@ -42,7 +42,7 @@ def available_cores() -> int:
 
 @functools.cache
 def detect() -> CpuTarget:
-    """This machine; what cannot be read has the defaults of CpuTarget."""
+    """The machine that runs; what cannot be read has the defaults of CpuTarget."""
     flags, model = _cpu_information()
     isa, width = "generic", 16
     if platform.machine() in ("aarch64", "arm64"):

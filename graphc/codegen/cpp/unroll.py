@@ -121,7 +121,13 @@ def _joined_reduce(reduce: Reduce, extent: int, copies: Mapping[str, tuple[str, 
     joined, body = names[0], list[Statement]()
     for value, name in enumerate(names[1:], 1):
         body.append(
-            Compute(f"{reduce.name}.join{value}", reduce.dtype, _JOINS[reduce.operation], (joined, name), reduce.origins)
+            Compute(
+                f"{reduce.name}.join{value}",
+                reduce.dtype,
+                _JOINS[reduce.operation],
+                (joined, name),
+                reduce.origins,
+            )
         )
         joined = f"{reduce.name}.join{value}"
     return [*body, replace(reduce, argument=joined)]
