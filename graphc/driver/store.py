@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-import graphc
+from graphc import __version__
 from graphc.runtime.cache import content_key, find, get_or_build
 
 T = TypeVar("T")
@@ -23,12 +23,12 @@ _FILE = "value.pickle"
 @functools.cache
 def compiler_fingerprint() -> str:
     """Names the version of graphc's own sources: their names, sizes and times of change."""
-    package = Path(graphc.__file__).parent
+    package = Path(__file__).parents[1]
     # In a checkout the other rooms stand beside the package, in a wheel inside it.
     roots = [package, *(package.parent / room for room in ("passes", "runtime", "templates"))]
     files = sorted(path for root in roots if root.is_dir() for path in root.rglob("*") if path.suffix in _SOURCES)
     facts = ((path, path.stat()) for path in files)
-    return content_key([graphc.__version__, *(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in facts)])
+    return content_key([__version__, *(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in facts)])
 
 
 _SOURCES = (".py", ".j2", ".h")
