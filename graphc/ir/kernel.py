@@ -280,9 +280,13 @@ class Kernel:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Names of the symbolic dimensions that occur, sorted."""
+        """Names of the symbolic dimensions that occur in shapes, extents, indices and guards, sorted."""
         dims: list[Dim] = [dim for parameter in self.parameters for dim in parameter.type.shape]
-        dims += [axis.extent for nest in self.nests for axis in nest.axes]
+        dims += self.anchor.result.shape if self.anchor is not None else ()
+        for nest in self.nests:
+            dims += [axis.extent for axis in nest.axes]
+            for expression, bounds in (item for statement in nest.body for item in expressions(statement)):
+                dims += [*bounds, expression.offset, *(stride for _, stride in expression.terms)]
         return dim_symbols(dims)
 
     @property
@@ -300,6 +304,20 @@ class Kernel:
         from graphc.ir.kernel_text import print_kernel
 
         return print_kernel(self)
+
+
+def expressions(statement: Statement) -> tuple[tuple[Affine, tuple[Dim, ...]], ...]:
+    """The affine expressions in a statement, each with the bounds that a guard sets it."""
+    match statement:
+        case Load() | Store():
+            guards = tuple((guard.expression, (guard.low, guard.high)) for guard in statement.guards)
+            return (*((index, ()) for index in statement.index), *guards)
+        case IndexValue():
+            return ((statement.expression, ()),)
+        case Random():
+            return ((statement.index, ()),)
+        case _:
+            return ()
 
 
 def levels(nest: Nest) -> dict[str, bool]:
