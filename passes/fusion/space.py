@@ -94,7 +94,7 @@ class Space:
         "": neither, or at several positions.
         """
         accesses = self.accesses.get(value.name, ())
-        if len(accesses) != 1 or accesses[0].guards != self.guards:
+        if len(accesses) != 1 or set(accesses[0].guards) != set(self.guards):
             return ""
         index, shape = accesses[0].index, value.type.shape
         guarded = frozenset(guard.expression for guard in self.guards)
