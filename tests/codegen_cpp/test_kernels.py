@@ -72,6 +72,19 @@ def test_large_enough_for_threads_and_streams() -> None:
     check(named(cases), cases)
 
 
+def test_scattered_sums() -> None:
+    cases = [
+        c.scatter(1, 40, 33, 4, name="rows"),
+        c.scatter(3, 40, 7, 5, name="middle"),
+        c.scatter(1, 3000, 300, 200, scaled=False, name="plain"),
+        c.scatter(2, 9, 5, 3, "i64", name="whole"),
+        c.scatter(2, 9, 5, 3, "f16", name="half"),
+    ]
+    native = named(cases)
+    check(native, cases)
+    assert "gc_scatter_add_rows<float>" in native.source and "plain(" in native.source
+
+
 def test_nothing_to_do() -> None:
     cases = [c.gelu_residual(0, 5, "gelu"), c.total((0, 4), "total"), c.softmax(3, 0, "softmax")]
     got = named(cases).run({"gelu.bias": np.ones(5, "f")})

@@ -457,3 +457,41 @@ def convolution(
         expected,
         2e-5 if dtype == "f32" else 2e-2,
     )
+
+
+def scatter(
+    outer: Size,
+    count: Size,
+    width: Size,
+    rows: int,
+    dtype: str = "f32",
+    scaled: bool = True,
+    name: str = "scatter",
+) -> Case:
+    """Slices added along the middle axis at clipped indices, then scaled (or stored as they are)."""
+    ts = types(
+        at=f"i32[{count}]",
+        x=f"{dtype}[{outer},{count},{width}]",
+        y=f"{dtype}[{outer},{rows},{width}]",
+        **({"s": f"{dtype}[{rows}]"} if scaled else {}),
+    )
+    builder = NestBuilder(ts, o=dimension(outer), r=rows, w=dimension(width))
+    value = builder.anchor(DType.of(dtype).compute)
+    if scaled:
+        value = builder.compute("mul", value, builder.load("s", "r"))
+    builder.store("y", ["o", "r", "w"], value)
+    anchor = AnchorOperation(
+        "scatter_add", ("at", "x"), Attributes({"axis": 1, "size": rows}), ts["y"], DType.of(dtype).compute
+    )
+
+    def expected(a: Arrays) -> Arrays:
+        total = np.zeros((a["x"].shape[0], rows, a["x"].shape[2]))
+        for position, row in enumerate(np.clip(a["at"], 0, rows - 1)):
+            total[:, row] += a["x"][:, position]
+        return {"y": total * a["s"][:, None] if scaled else total}
+
+    return Case(
+        make_kernel(name, ts, [builder], outputs=["y"], anchor=anchor),
+        expected,
+        1e-5 if dtype == "f32" else 1e-2,
+    )

@@ -7,19 +7,32 @@ printed over such a row. What a template lacks (element types, three spatial axe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from graphc.codegen.cpp.anchor_nests import anchor_nest
-from graphc.codegen.cpp.expressions import TYPES, Names, dim_text
+from graphc.codegen.cpp.expressions import TYPES, Names, dim_factor, dim_text
 from graphc.codegen.cpp.lane_loops import unravel
 from graphc.codegen.cpp.nests import flatten, lower, merge_axes
 from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.writer import Writer
-from graphc.ir.kernel import Access, Affine, AnchorOperation, Axis, Kernel, Parameter, Store
+from graphc.ir.kernel import (
+    Access,
+    Affine,
+    Anchor,
+    AnchorOperation,
+    Axis,
+    Kernel,
+    Load,
+    Nest,
+    Parameter,
+    Store,
+)
 from graphc.types import Dim, DType, product, same_shape
 
 _TEMPLATED = (DType.F32, DType.F64)
+_SUMS_IN_MEMORY = ("convolution_data_gradient", "scatter_add")
 WORKSPACE = "anchor_result"  # the parameter that holds a result which its template sums in memory
 
 
@@ -29,6 +42,8 @@ def has_template(kernel: Kernel) -> bool:
     if anchor is None or anchor.primitive not in _TEMPLATES or anchor.accumulator not in _TEMPLATED:
         return False
     operands = [kernel.parameter(name).type for name in anchor.operands]
+    if anchor.primitive == "scatter_add":
+        return operands[1].dtype is anchor.accumulator
     planar = anchor.primitive == "dot" or anchor.result.rank <= 4
     return planar and all(type.dtype is anchor.accumulator for type in operands)
 
@@ -36,7 +51,7 @@ def has_template(kernel: Kernel) -> bool:
 def workspace(kernel: Kernel) -> Parameter | None:
     """The result as a buffer of its own, where the template sums in memory and no output can serve."""
     anchor = kernel.anchor
-    if anchor is None or anchor.primitive != "convolution_data_gradient" or not has_template(kernel):
+    if anchor is None or anchor.primitive not in _SUMS_IN_MEMORY or not has_template(kernel):
         return None
     return None if _plain_output(kernel) else Parameter(WORKSPACE, anchor.result, Access.OUT)
 
@@ -73,7 +88,7 @@ def print_anchor(
     anchor = kernel.anchor
     assert anchor is not None
     if has_template(kernel):
-        return _TEMPLATES[anchor.primitive](_Call(out, kernel, anchor, buffers, names))
+        return _TEMPLATES[anchor.primitive](_Call(out, kernel, anchor, buffers, names, target))
     nest = shape_nest(lower(anchor_nest(kernel, anchor), kernel), target)
     NestPrinter(out, nest, decide(nest, kernel, target), buffers, names).print()
     return ()
@@ -83,9 +98,16 @@ class _Call:
     """What printing a template's call needs."""
 
     def __init__(
-        self, out: Writer, kernel: Kernel, anchor: AnchorOperation, buffers: dict[str, str], names: Names
+        self,
+        out: Writer,
+        kernel: Kernel,
+        anchor: AnchorOperation,
+        buffers: dict[str, str],
+        names: Names,
+        target: CpuTarget,
     ) -> None:
         self.out, self.kernel, self.anchor, self.buffers, self.names = out, kernel, anchor, buffers, names
+        self.target = target
         self.type = TYPES[anchor.accumulator]
         self.shapes = [kernel.parameter(name).type.shape for name in anchor.operands]
         self.data = [buffers[name] for name in anchor.operands]
@@ -185,7 +207,60 @@ def _print_weight_gradient(call: _Call) -> tuple[str, ...]:
     return ("gemm.h", "conv.h")
 
 
+def _print_scatter(call: _Call) -> tuple[str, ...]:
+    """Zeros, the rows added to them, then the nest over the finished result."""
+    (indices, updates), (index, source) = call.shapes, call.data
+    axis, size = call.anchor.attributes["axis"], call.anchor.attributes["size"]
+    name = _plain_output(call.kernel) or WORKSPACE
+    result = call.buffers[name]
+    count, width = product(indices), product(updates[axis + len(indices) :])
+    outer = product(updates[:axis])
+    call.out.line(
+        f"__builtin_memset({result}, 0, {dim_factor(call.anchor.result.size)} * sizeof({call.type}));"
+    )
+    last = f"({dim_text(size)}) - 1"
+    clip = f"gc_max_of<int64_t>(0, gc_min_of<int64_t>((int64_t){index}[i], {last}))"
+    arguments = f"{dim_text(count)}, {dim_text(width)}, {dim_text(size)}, [&](int64_t i) {{ return {clip}; }}"
+    add = f"gc_scatter_add_rows<{call.type}>({arguments}"
+    if outer == 1:
+        call.out.line(f"{add}, {source}, {result});")
+    else:
+        part = call.names.new("part")
+        steps = (
+            f" + {part} * {dim_factor(product((count, width)))}",
+            f" + {part} * {dim_factor(product((size, width)))}",
+        )
+        with call.out.block(f"for (int64_t {part} = 0; {part} < {dim_text(outer)}; ++{part})"):
+            call.out.line(f"{add}, {source}{steps[0]}, {result}{steps[1]});")
+    nest = _over_result(call.kernel, name)
+    if not _is_copy(nest, name):
+        lowered = shape_nest(lower(nest, call.kernel), call.target)
+        NestPrinter(
+            call.out, lowered, decide(lowered, call.kernel, call.target), call.buffers, call.names
+        ).print()
+    return ("gemm.h", "scatter.h")
+
+
+def _over_result(kernel: Kernel, name: str) -> Nest:
+    """The kernel's nest reading the anchor's result from a buffer."""
+    (nest,) = kernel.nests
+    index = tuple(Affine.axis(axis.name) for axis in nest.axes)
+    body = tuple(
+        Load(s.name, s.dtype, name, index, origins=s.origins) if isinstance(s, Anchor) else s
+        for s in nest.body
+    )
+    return replace(nest, body=body)
+
+
+def _is_copy(nest: Nest, name: str) -> bool:
+    """True when the nest only stores each element where it lies."""
+    loads = {s.name for s in nest.body if isinstance(s, Load) and s.buffer == name}
+    rest = [s for s in nest.body if not (isinstance(s, Load) and s.buffer == name)]
+    return all(isinstance(s, Store) and s.buffer == name and s.value in loads for s in rest)
+
+
 _TEMPLATES: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {
+    "scatter_add": _print_scatter,
     "dot": _print_dot,
     "convolution": _print_forward,
     "convolution_data_gradient": _print_data_gradient,

@@ -85,7 +85,7 @@ def _print_nests(
     """Print all nests; returns the headers that they need."""
     nests = [shape_nest(lower(nest, kernel), target) for nest in kernel.nests]
     schedules = [decide(nest, kernel, target) for nest in nests]
-    headers = ("gemm.h",) if any(schedule.turned for schedule in schedules) else ()
+    headers = ("tile.h",) if any(schedule.turned for schedule in schedules) else ()
     total = dimension(sum((schedule.work for schedule in schedules), start=0))
     pays = not isinstance(total, int) or total >= PARALLEL_COST
     streams = any(schedule.streams for schedule in schedules)

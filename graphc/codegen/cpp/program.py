@@ -19,8 +19,8 @@ FLAGS = (
     "-fno-signed-zeros", "-fvisibility=hidden", "-fopenmp", "-shared", "-fPIC",
 )  # fmt: skip
 UNIT_LINES = 700
-TEMPLATE_LINES = {"gemm.h": 120, "conv.h": 240, "scatter.h": 60}
-HEADERS = ("prelude.h", "vector_math.h", "philox.h", "lanes.h", "gemm.h", "conv.h", "scatter.h")
+TEMPLATE_LINES = {"tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20}
+HEADERS = ("prelude.h", "vector_math.h", "philox.h", "lanes.h", "tile.h", "gemm.h", "conv.h", "scatter.h")
 
 
 @dataclass(frozen=True, slots=True)
