@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from graphc.codegen.triton import scatter
 from graphc.codegen.triton.collapse import collapse, substitute
-from graphc.codegen.triton.contraction import Operand, Product, is_product, product_of, size_of
+from graphc.codegen.triton.contraction import Operand, Place, Product, is_product, product_of, size_of
 from graphc.codegen.triton.expressions import (
     TRITON_TYPES,
     affine_text,
@@ -16,7 +16,7 @@ from graphc.codegen.triton.expressions import (
     without_parentheses,
 )
 from graphc.codegen.triton.kernel import KernelNames, KernelSource, ir_lines
-from graphc.codegen.triton.printer import Scope
+from graphc.codegen.triton.printer import Scope, call_lines, within
 from graphc.codegen.triton.schedule import GpuTarget, Group, size_guess
 from graphc.codegen.triton.tiles import TileSchedule, tile_schedule
 from graphc.ir.graph import Attributes
@@ -26,7 +26,6 @@ from graphc.ir.kernel import (
     Anchor,
     AnchorOperation,
     Axis,
-    Guard,
     Kernel,
     Load,
     Nest,
@@ -126,7 +125,7 @@ def _plan(kernel: Kernel, target: GpuTarget) -> TileSchedule:
 
 def _gathered(product: Product) -> bool:
     """Whether an operand is gathered element by element, as the windows of a convolution are."""
-    return bool(product.a.guards or product.b.guards)
+    return bool(product.a.places or product.b.places)
 
 
 # Printing
@@ -266,21 +265,28 @@ class ProductPrinter:
         for group, subscript in zip(tile, ("[:, None]", "[None, :]"), strict=True):
             if not group.exact:
                 conditions.append(f"{group.name}_inside{subscript}")
-        for quotient in operand.quotients:
-            variable = self.shared.names.of("quotient", quotient.name.replace("@", ""))
-            reach = affine_text(quotient.expression, variables)
-            lines.append(f"{variable} = ({reach}) // {quotient.divisor}")
-            conditions.append(f"({variable} * {quotient.divisor} == {reach})")
-            variables[quotient.name] = variable
-        for guard in operand.guards:
-            conditions += self._guard(guard, variables)
-        mask = f", mask={' & '.join(conditions)}, other=0.0" if conditions else ""
-        pointer = self.shared.pointers[operand.buffer]
-        return [*lines, f"{name} = tl.load({pointer} + {affine_text(operand.address, variables)}{mask})"]
+        for place in operand.places:
+            defined, checks = self._place(place, variables)
+            lines += defined
+            conditions += checks
+        arguments = [f"{self.shared.pointers[operand.buffer]} + {affine_text(operand.address, variables)}"]
+        if conditions:
+            arguments += [f"mask={' & '.join(conditions)}", "other=0.0"]
+        return [*lines, *call_lines(f"{name} = tl.load", arguments)]
 
-    def _guard(self, guard: Guard, variables: dict[str, str]) -> list[str]:
+    def _place(self, place: Place, variables: dict[str, str]) -> tuple[list[str], list[str]]:
+        """The definition of a place, which joins the variables, and the conditions under which it is one."""
+        variable = self.shared.names.of("place", place.name.replace("@", ""))
+        reach = affine_text(place.expression, variables)
+        variables[place.name] = variable
         scope = Scope.of_extents(self.extents, variables)
-        return scope.guard(guard)[0]
+        least, greatest = scope.bounds(place.expression)
+        if place.divisor == 1:
+            return [f"{variable} = {reach}"], within(variable, least, greatest, 0, place.extent)
+        whole = self.shared.names.of("reach", f"reach_{variable[-1]}")
+        lines = [f"{whole} = {reach}", f"{variable} = {whole} // {place.divisor}"]
+        conditions = [f"({variable} * {place.divisor} == {whole})"]
+        return lines, [*conditions, *within(variable, None, None, 0, place.extent)]
 
     # Epilogue
 

@@ -10,27 +10,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.ir.kernel import Affine, AnchorOperation, Axis, Guard
+from graphc.ir.kernel import Affine, AnchorOperation, Axis
 from graphc.types import Dim, Shape, TensorType, floor_divide, product, row_major_strides
 
 
 @dataclass(frozen=True, slots=True)
-class Quotient:
-    """A variable that is expression / divisor; elements where that leaves a remainder are none."""
+class Place:
+    """A position along a spatial axis: expression / divisor, where that is whole and within the extent."""
 
     name: str
     expression: Affine
-    divisor: int
+    extent: Dim
+    divisor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """One operand of the product: the address of an element, 0 where a guard fails."""
+    """One operand of the product: the address of an element, in terms of axes and places."""
 
     buffer: str
     address: Affine
-    guards: tuple[Guard, ...] = ()
-    quotients: tuple[Quotient, ...] = ()
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,34 +131,34 @@ class _Geometry:
         letters = "zyx"[-len(shape) + 2 :]
         return tuple(Axis(f"{prefix}{letter}", size) for letter, size in zip(letters, shape[2:], strict=True))
 
-    def windows(self, y: Sequence[Axis], k: Sequence[Axis]) -> tuple[list[Affine], tuple[Guard, ...]]:
-        """Where in x the elements of y's windows lie, and the guards that tell them from padding."""
-        index = [
-            Affine.make(-pad, [(at.name, stride), (tap.name, dilate)])
-            for at, tap, stride, pad, dilate in zip(y, k, self.stride, self.pad, self.dilate, strict=True)
-        ]
-        guards = tuple(Guard(expression, 0, size) for expression, size in zip(index, self.x[2:], strict=True))
-        return index, guards
+    def windows(self, y: Sequence[Axis], taps: Sequence[Axis]) -> tuple[Place, ...]:
+        """Where in x the elements of y's windows lie."""
+        return tuple(
+            Place(f"@in_{at.name[-1]}", Affine.make(-pad, [(at.name, stride), (tap.name, dilate)]), extent)
+            for at, tap, stride, pad, dilate, extent in zip(
+                y, taps, self.stride, self.pad, self.dilate, self.x[2:], strict=True
+            )
+        )
 
 
-def _axes(*items: Axis | str) -> list[Affine]:
-    return [Affine.axis(item if isinstance(item, str) else item.name) for item in items]
+def _axes(*items: Axis | Place) -> list[Affine]:
+    return [Affine.axis(item.name) for item in items]
 
 
 def _convolution(anchor: AnchorOperation, types: list[TensorType]) -> Product:
     g = _Geometry.of(anchor, types[0].shape, types[1].shape, anchor.result.shape)
     image, filter = Axis("@image", g.y[0]), Axis("@filter", g.filters)
     channel = Axis("@channel", g.w[1])
-    y, taps = g.spatial("@y", g.y), g.spatial("@tap", g.w)
-    place, guards = g.windows(y, taps)
-    x_index = [*_axes(image), g.grouped("@channel", g.w[1]), *place]
+    y, taps = g.spatial("@out_", g.y), g.spatial("@tap_", g.w)
+    places = g.windows(y, taps)
+    x_index = [*_axes(image), g.grouped("@channel", g.w[1]), *_axes(*places)]
     w_index = [g.grouped("@filter", g.filters), *_axes(channel, *taps)]
     return Product(
         g.group,
         (image, *y),
         (filter,),
         (channel, *taps),
-        Operand(anchor.operands[0], _address(x_index, g.x), guards),
+        Operand(anchor.operands[0], _address(x_index, g.x), places),
         Operand(anchor.operands[1], _address(w_index, g.w)),
         (*_axes(image), g.grouped("@filter", g.filters), *_axes(*y)),
     )
@@ -168,25 +168,21 @@ def _data_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Product:
     """dx[p] sums dy[q] * w[k] over the windows q that hold p at tap k: stride * q = p + pad - dilate * k."""
     g = _Geometry.of(anchor, anchor.result.shape, types[1].shape, types[0].shape)
     image, channel, filter = Axis("@image", g.x[0]), Axis("@channel", g.w[1]), Axis("@filter", g.filters)
-    x, taps = g.spatial("@x", g.x), g.spatial("@tap", g.w)
-    place: list[Affine] = []
-    guards: list[Guard] = []
-    quotients: list[Quotient] = []
-    for axis, (at, tap) in enumerate(zip(x, taps, strict=True)):
-        reach = Affine.make(g.pad[axis], [(at.name, 1), (tap.name, -g.dilate[axis])])
-        if g.stride[axis] != 1:
-            quotients.append(Quotient(f"window_{at.name}", reach, g.stride[axis]))
-            reach = Affine.axis(f"window_{at.name}")
-        place.append(reach)
-        guards.append(Guard(reach, 0, g.y[2 + axis]))
-    y_index = [*_axes(image), g.grouped("@filter", g.filters), *place]
+    x, taps = g.spatial("@in_", g.x), g.spatial("@tap_", g.w)
+    places = tuple(
+        Place(f"@out_{at.name[-1]}", Affine.make(pad, [(at.name, 1), (tap.name, -dilate)]), extent, stride)
+        for at, tap, stride, pad, dilate, extent in zip(
+            x, taps, g.stride, g.pad, g.dilate, g.y[2:], strict=True
+        )
+    )
+    y_index = [*_axes(image), g.grouped("@filter", g.filters), *_axes(*places)]
     w_index = [g.grouped("@filter", g.filters), *_axes(channel, *taps)]
     return Product(
         g.group,
         (image, *x),
         (channel,),
         (filter, *taps),
-        Operand(anchor.operands[0], _address(y_index, g.y), tuple(guards), tuple(quotients)),
+        Operand(anchor.operands[0], _address(y_index, g.y), places),
         Operand(anchor.operands[1], _address(w_index, g.w)),
         (*_axes(image), g.grouped("@channel", g.w[1]), *_axes(*x)),
     )
@@ -195,17 +191,17 @@ def _data_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Product:
 def _weight_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Product:
     g = _Geometry.of(anchor, types[0].shape, anchor.result.shape, types[1].shape)
     image, channel, filter = Axis("@image", g.y[0]), Axis("@channel", g.w[1]), Axis("@filter", g.filters)
-    y, taps = g.spatial("@y", g.y), g.spatial("@tap", g.w)
-    place, guards = g.windows(y, taps)
+    y, taps = g.spatial("@out_", g.y), g.spatial("@tap_", g.w)
+    places = g.windows(y, taps)
     y_index = [*_axes(image), g.grouped("@filter", g.filters), *_axes(*y)]
-    x_index = [*_axes(image), g.grouped("@channel", g.w[1]), *place]
+    x_index = [*_axes(image), g.grouped("@channel", g.w[1]), *_axes(*places)]
     return Product(
         g.group,
         (filter,),
         (channel, *taps),
         (image, *y),
         Operand(anchor.operands[1], _address(y_index, g.y)),
-        Operand(anchor.operands[0], _address(x_index, g.x), guards),
+        Operand(anchor.operands[0], _address(x_index, g.x), places),
         (g.grouped("@filter", g.filters), *_axes(channel, *taps)),
     )
 

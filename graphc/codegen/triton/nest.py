@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.triton import scalars
 from graphc.codegen.triton.expressions import TRITON_TYPES, Names, as_operand, dim_text, without_parentheses
-from graphc.codegen.triton.printer import NOWHERE, Scope
+from graphc.codegen.triton.printer import Scope
 from graphc.codegen.triton.schedule import Group, Mode, NestSchedule
-from graphc.ir.kernel import Affine, Definition, Load, Nest, Reduce, Reduction, Statement, Store, levels
+from graphc.codegen.triton.stages import Stages, stages_of
+from graphc.ir.kernel import Load, Nest, Reduce, Reduction, Statement, Store, levels
 from graphc.types import Dim, DType
 
 
@@ -107,7 +108,7 @@ class NestPrinter:
         for loop in loops:
             loop.body = [line for line in loop.body if _is_used(line, self.axis_names, used)]
         axes = ", ".join(
-            f"{axis.name} < {dim_text(axis.extent)}{' (reduced)' if axis.reduction else ''}"
+            f"{axis.name} < {without_parentheses(dim_text(axis.extent))}{' (reduced)' if axis.reduction else ''}"
             for axis in self.nest.axes
         )
         blocks = tuple((self.blocks[group.name], group.block) for group in self.schedule.tile)
@@ -357,8 +358,10 @@ class NestPrinter:
 def _is_used(line: str, axes: set[str], text: str) -> bool:
     """False for the definition of an axis that nothing else in the text reads."""
     variable = line.split(" = ", 1)[0]
+    if variable not in axes:
+        return True
     mentions = len(re.findall(rf"\b{variable}\b", text))
-    return variable not in axes or mentions > len(re.findall(rf"\b{variable} = ", text))
+    return mentions > len(re.findall(rf"\b{variable} = ", text))
 
 
 def _position_helper(operation: Reduction) -> str:
@@ -367,91 +370,3 @@ def _position_helper(operation: Reduction) -> str:
 
 def _argument_dtype(nest: Nest, statement: Reduce) -> DType:
     return next(s.dtype for s in nest.body if not isinstance(s, Store) and s.name == statement.argument)
-
-
-# The order of passes
-
-
-@dataclass(frozen=True)
-class Stages:
-    """How many passes over the reduction axes a nest needs, and what runs when.
-
-    `passes`: reduces and inner stores (by id) to the pass that they run in. `outer`: outer statements to the number of
-    passes that must be done before them.
-    """
-
-    count: int
-    passes: Mapping[int, int]
-    outer: Mapping[int, int]
-
-    def statements(self, nest: Nest, number: int, inner: Mapping[str, bool]) -> tuple[Statement, ...]:
-        """The reduces and stores of a pass with all inner statements that they need, in the order of the nest."""
-        table: dict[str, Definition] = {s.name: s for s in nest.body if not isinstance(s, Store)}
-        wanted: set[int] = set()
-        work: list[Statement] = [s for s in nest.body if self.passes.get(id(s)) == number]
-        while work:
-            statement = work.pop()
-            if id(statement) in wanted:
-                continue
-            wanted.add(id(statement))
-            work += [table[name] for name in names_read(statement) if name in table and inner[name]]
-        return tuple(s for s in nest.body if id(s) in wanted)
-
-
-def names_read(statement: Statement) -> tuple[str, ...]:
-    """The scalars (and axes) that a statement reads."""
-    match statement:
-        case Load():
-            return _variables(*statement.index, *(guard.expression for guard in statement.guards))
-        case Store():
-            guards = (guard.expression for guard in statement.guards)
-            return (statement.value, *_variables(*statement.index, *guards))
-        case Reduce():
-            return (statement.argument,)
-        case _ if hasattr(statement, "arguments"):
-            return tuple(statement.arguments)
-        case _ if hasattr(statement, "expression"):
-            return _variables(statement.expression)
-        case _ if isinstance(getattr(statement, "index", None), Affine):
-            return _variables(statement.index)  # type: ignore[union-attr]
-        case _:
-            return ()
-
-
-def _variables(*expressions: Affine) -> tuple[str, ...]:
-    return tuple(name for expression in expressions for name in expression.variables)
-
-
-def stages_of(nest: Nest) -> Stages:
-    """When each statement can run: a reduce ends a pass, and what reads its result needs that pass done."""
-    inner = levels(nest)
-    done: dict[str, int] = {axis.name: 0 for axis in nest.axes}
-    passes: dict[int, int] = {}
-    outer: dict[int, int] = {}
-    reduction = {axis.name for axis in nest.reductions}
-    stores: list[Store] = []
-    for statement in nest.body:
-        level = max((done[name] for name in names_read(statement)), default=0)
-        if isinstance(statement, Reduce):
-            passes[id(statement)] = level
-            done[statement.name] = level + 1
-        elif isinstance(statement, Store):
-            if any(inner.get(name, False) or name in reduction for name in names_read(statement)):
-                passes[id(statement)] = level
-                stores.append(statement)
-            else:
-                outer[id(statement)] = level
-        else:
-            done[statement.name] = level
-            if not inner[statement.name]:
-                outer[id(statement)] = level
-    count = max(passes.values(), default=-1) + 1
-    read = {statement.buffer for statement in nest.body if isinstance(statement, Load)}
-    for store in stores:
-        if store.buffer in read:
-            # What a pass overwrites no later pass may read again.
-            passes[id(store)] = count - 1
-    return Stages(count, passes, outer)
-
-
-__all__ = ["NOWHERE", "Loop", "NestPrinter", "NestText", "Stages", "names_read", "stages_of"]

@@ -192,6 +192,9 @@ class Scope:
             return operand
         if target is DType.BOOL:
             return f"{operand} != 0"
+        if target is DType.BF16 and source is not DType.F32:
+            # The interpreter holds bf16 as integers, and converts to it from f32 alone.
+            operand = f"{operand}.to(tl.float32)"
         return f"{operand}.to({TRITON_TYPES[target]})"
 
     def _random(self, statement: Random) -> list[str]:
@@ -216,24 +219,23 @@ class Scope:
 
     def _load(self, statement: Load) -> list[str]:
         pointer, varies, condition = self._access(statement.buffer, statement.index[0], statement.guards)
-        options = []
+        options = [pointer]
         if condition:
             options.append(f"mask={condition}")
         if statement.guards:
             options.append(f"other={literal_text(statement.other, statement.dtype)}")
         if statement.buffer in self.eviction:
             options.append(f'eviction_policy="{self.eviction[statement.buffer]}"')
-        text = f"tl.load({', '.join([pointer, *options])})"
-        return self.define(statement.name, statement.dtype, text, varies)
+        variable = self.declare(statement.name, statement.dtype, varies)
+        return call_lines(f"{variable} = tl.load", options)
 
     def _store(self, statement: Store) -> list[str]:
         value_varies = self.varies[statement.value]
         pointer, _, condition = self._access(
             statement.buffer, statement.index[0], statement.guards, value_varies
         )
-        mask = f", mask={condition}" if condition else ""
-        value = self.text[statement.value]
-        return [f"tl.store({pointer}, {value}{mask})"]
+        options = [pointer, self.text[statement.value]] + ([f"mask={condition}"] if condition else [])
+        return call_lines("tl.store", options)
 
     def _access(
         self, buffer: str, address: Affine, guards: Sequence[Guard], beside: frozenset[str] = NOWHERE
@@ -262,12 +264,7 @@ class Scope:
         """The conditions of a guard that can fail, and where it varies."""
         text, varies = self.expression(guard.expression)
         least, greatest = self.bounds(guard.expression)
-        conditions = []
-        if least is None or not isinstance(guard.low, int) or least < guard.low:
-            conditions.append(f"({text} >= {dim_text(guard.low)})")
-        if greatest is None or not isinstance(guard.high, int) or greatest >= guard.high:
-            conditions.append(f"({text} < {dim_text(guard.high)})")
-        return conditions, varies
+        return within(text, least, greatest, guard.low, guard.high), varies
 
     def bounds(self, expression: Affine) -> tuple[int | None, int | None]:
         """The least and greatest value that the expression takes in bounds, None where that is not known."""
@@ -285,6 +282,24 @@ class Scope:
             least if isinstance(least, int) else None,
             greatest if isinstance(greatest, int) else None,
         )
+
+
+def within(text: str, least: int | None, greatest: int | None, low: Dim, high: Dim) -> list[str]:
+    """The conditions of low <= value < high that can fail, for a value whose bounds may be known."""
+    conditions = []
+    if least is None or not isinstance(low, int) or least < low:
+        conditions.append(f"({text} >= {dim_text(low)})")
+    if greatest is None or not isinstance(high, int) or greatest >= high:
+        conditions.append(f"({text} < {dim_text(high)})")
+    return conditions
+
+
+def call_lines(head: str, arguments: Sequence[str]) -> list[str]:
+    """A call on one line, or with one argument a line where that would be too long."""
+    line = f"{head}({', '.join(arguments)})"
+    if len(line) <= 100:
+        return [line]
+    return [f"{head}(", *(f"    {argument}," for argument in arguments), ")"]
 
 
 def _spaced(names: Iterable[str]) -> dict[str, str]:

@@ -163,7 +163,8 @@ def _reduction(nest: Nest, target: GpuTarget) -> NestSchedule:
     extent = product(axis.extent for axis in nest.reductions)
     length = size_guess(extent)
     along_rows = _contiguous_along_rows(nest)
-    if isinstance(extent, int) and extent <= UNROLL_LIMIT and not _contiguous_along_reduction(nest):
+    window = len(nest.reductions) > 1 or not _contiguous_along_reduction(nest)
+    if isinstance(extent, int) and extent <= UNROLL_LIMIT and window:
         return _unrolled(nest, rows)
     if along_rows:
         return _outer(nest, rows, extent, target)
@@ -246,7 +247,7 @@ def _outer(nest: Nest, rows: int, extent: Dim, target: GpuTarget) -> NestSchedul
     """Reductions over outer axes: the tile spans both, and is contiguous along the rows."""
     length = next_power_of_2(max(size_guess(extent), 2))
     row_block = min(64, next_power_of_2(max(rows, 1)))
-    while row_block > 16 and rows // row_block < target.multiprocessors:
+    while row_block > 16 and 4 * (rows // row_block) < 3 * target.multiprocessors:
         row_block //= 2
     block = min(length, max(4096 // row_block, 16))
     if isinstance(extent, int) and extent <= block:

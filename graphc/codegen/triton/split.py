@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 
 from graphc.codegen.triton import anchors
 from graphc.codegen.triton.collapse import substitute
-from graphc.codegen.triton.nest import names_read
-from graphc.codegen.triton.nest import stages_of as passes_of
 from graphc.codegen.triton.scalars import identity_text
 from graphc.codegen.triton.schedule import GpuTarget, size_guess
 from graphc.ir.kernel import (
