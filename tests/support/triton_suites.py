@@ -32,7 +32,8 @@ def odd_shapes() -> Suite:
 
 
 def symbolic_sizes() -> Suite:
-    cases = matrix_cases("N", "M", "symbolic") + [
+    cases = [
+        *matrix_cases("N", "M", "symbolic"),
         c.batch_norm("N", 3, "M", "bn"),
         c.channel_softmax("N", 5, "M", "channels"),
         c.sgd_updates(("N", 7, "M"), "sgd"),
