@@ -9,7 +9,7 @@ from graphc.codegen.cpp.expressions import affine_text, dim_factor, dim_text
 from graphc.codegen.cpp.scalars import ScalarPrinter
 from graphc.codegen.cpp.schedule import PARALLEL_COST, STREAM_TILE, Mode, extent_of, item_axes
 from graphc.codegen.cpp.writer import Lanes
-from graphc.ir.kernel import Axis, Load, Store
+from graphc.ir.kernel import Affine, Axis, Load, Store
 from graphc.types import Dim, product
 
 
@@ -92,7 +92,8 @@ class LaneLoopPrinter(ScalarPrinter):
         """The address of an access where the vector axis begins."""
         vector = self.schedule.vector
         assert vector is not None
-        index = affine_text(access.index[0], {**self.env, vector: start})
+        place = access.index[0] if start != "0" else access.index[0].substitute({vector: Affine()})
+        index = affine_text(place, {**self.env, vector: start})
         return f"{self.buffers[access.buffer]} + {index}"
 
     def is_short(self) -> bool:

@@ -14,6 +14,7 @@ from graphc.types import Dim, DType, product
 
 STACK_SCRATCH = 32 << 10  # larger scratch comes from the thread's arena
 _POSITIONS = (Reduction.ARGMAX, Reduction.ARGMIN)
+_SEARCHES = {Reduction.MAX: Reduction.ARGMAX, Reduction.MIN: Reduction.ARGMIN}
 
 
 class PassPrinter(LaneLoopPrinter):
@@ -175,8 +176,12 @@ class PassPrinter(LaneLoopPrinter):
 
     def _declare_accumulators(self, reduces: Sequence[Reduce], block: int) -> None:
         """Arrays of accumulators, one element a lane, set to the identity."""
-        for reduce in reduces:
+        for reduce in sorted(reduces, key=lambda reduce: reduce.operation not in _POSITIONS):
             dtype = self._argument_dtype(reduce)
+            twin = self._twin(reduce, reduces)
+            if twin is not None:
+                self.accumulators[reduce.name] = self.accumulators[twin.name][:1]
+                continue
             arrays = [self.names.new(f"{reduce.name}_lanes")]
             c = LANE_TYPES[dtype]
             self.out.line(f"alignas(64) {c} {arrays[0]}[{block}];")
@@ -186,6 +191,12 @@ class PassPrinter(LaneLoopPrinter):
                 self.out.line(f"alignas(64) {self._position_type()} {arrays[1]}[{block}];")
                 self.out.line(f"gc_fill({arrays[1]}, 0);")
             self.accumulators[reduce.name] = tuple(arrays)
+
+    def _twin(self, reduce: Reduce, reduces: Sequence[Reduce]) -> Reduce | None:
+        """The search for a position that finds this maximum or minimum on its way."""
+        search = _SEARCHES.get(reduce.operation)
+        found = (r for r in reduces if r.operation is search and r.argument == reduce.argument)
+        return next(found, None)
 
     def _argument_dtype(self, reduce: Reduce) -> DType:
         return (
@@ -206,6 +217,11 @@ class PassPrinter(LaneLoopPrinter):
             index = index + Affine.axis(axis.name, total)
             total = product((total, axis.extent))
         return affine_text(index, self.env)
+
+    def _accumulate_all(self, reduces: Sequence[Reduce], lane: str) -> None:
+        for reduce in reduces:
+            if self._twin(reduce, reduces) is None:
+                self._accumulate(reduce, lane)
 
     def _accumulate(self, reduce: Reduce, lane: str) -> None:
         """Join the reduce's argument at this point into its lane."""
@@ -260,8 +276,7 @@ class PassPrinter(LaneLoopPrinter):
             self._row_scalars(roots)
             with self.lane_loop(lanes, roots, stores):
                 self._save_kept(kept, lanes.variable)
-                for reduce in reduces:
-                    self._accumulate(reduce, lanes.variable)
+                self._accumulate_all(reduces, lanes.variable)
         for reduce in reduces:
             array = self.accumulators[reduce.name][-1]
             cast = f"({TYPES[reduce.dtype]})" if reduce.operation in _POSITIONS else ""
@@ -279,7 +294,8 @@ class PassPrinter(LaneLoopPrinter):
                 self._row_reduction(number, block, roots, reduces, stores, kept)
             else:
                 self._row_map(number, roots, stores, kept)
-        for reduce in reduces:
+        # A fold joins its lanes in place, so positions come before the maxima that share them.
+        for reduce in sorted(reduces, key=lambda reduce: reduce.operation not in _POSITIONS):
             self._fold(reduce)
 
     def _row_block(self, roots: Sequence[str]) -> int:
@@ -344,8 +360,7 @@ class PassPrinter(LaneLoopPrinter):
             self._save_kept(kept, lane)
             for store in stores:
                 self.store(store)
-            for reduce in reduces:
-                self._accumulate(reduce, lane)
+            self._accumulate_all(reduces, lane)
 
     def _fold(self, reduce: Reduce) -> None:
         arrays = self.accumulators[reduce.name]
