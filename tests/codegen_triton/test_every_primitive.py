@@ -1,0 +1,42 @@
+"""Every primitive as generated Triton, interpreted: cases of a kind in one program, and special values."""
+
+import pytest
+import torch
+
+from graphc.ir.graph import Graph
+from graphc.passes.fusion import fuse
+from graphc.runtime.gpu.interpreter import Interpreter
+from support.primitive_cases import SIZES
+from support.primitive_programs import (
+    Target,
+    case_groups,
+    check_cases,
+    check_special_elementwise,
+    check_special_reductions,
+)
+from support.triton_programs import run_graphs
+
+GROUPS = case_groups(shapes_of_elementwise=False)
+
+
+@pytest.fixture
+def triton(interpreter: Interpreter) -> Target:
+    def run(graph: Graph, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        (results,) = run_graphs([fuse(graph)], [inputs], SIZES, interpreter.run)
+        shapes = {name: value.type for name, value in zip(graph.output_names, graph.outputs, strict=True)}
+        return {name: results[name].reshape(type.concrete_shape(SIZES)) for name, type in shapes.items()}
+
+    return run
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_cases_of_a_kind(group: str, triton: Target) -> None:
+    check_cases(GROUPS[group], triton)
+
+
+def test_special_values_of_elementwise_primitives(triton: Target) -> None:
+    check_special_elementwise(triton)
+
+
+def test_special_values_of_reductions_and_pools(triton: Target) -> None:
+    check_special_reductions(triton)
