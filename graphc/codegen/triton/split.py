@@ -14,6 +14,8 @@ from graphc.codegen.triton import anchors
 from graphc.codegen.triton.collapse import substitute
 from graphc.codegen.triton.scalars import identity_text
 from graphc.codegen.triton.schedule import GpuTarget, size_guess
+from graphc.codegen.triton.stages import names_read
+from graphc.codegen.triton.stages import stages_of as passes_of
 from graphc.ir.kernel import (
     Access,
     Affine,
