@@ -240,25 +240,20 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
 // Adds pixels of one row of w^T dy, row (channel, place in the kernel), to dx where the kernel lay: whole output rows
 // together, the ragged ends one by one.
 template <class T>
-GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, int64_t place, int64_t pixel, int64_t count, const T* acc,
-                                T* dx) {
-  const int64_t offset_y = place / s.kernel_width * s.dilation_height;
-  const int64_t offset_x = place % s.kernel_width * s.dilation_width;
-  int64_t y = pixel / s.out_width, x = pixel % s.out_width;
+GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, gc_tap tap, gc_pixel pixel, int64_t count, const T* acc, T* dx) {
+  const int64_t offset_y = tap.y * s.dilation_height, offset_x = tap.x * s.dilation_width;
   while (count > 0) {
-    const int64_t piece = gc_min_of(count, s.out_width - x);
-    const int64_t lines = x == 0 && count >= s.out_width ? count / s.out_width : 1;
-    const gc_span down = gc_inside(y, y + lines, s.height, s.stride_height, s.pad_height, offset_y);
-    const gc_span across = gc_inside(x, x + piece, s.width, s.stride_width, s.pad_width, offset_x);
-    gc_add_pieces(across.end - across.begin, down.end - down.begin, acc + (down.begin - y) * piece + (across.begin - x),
-                  piece,
-                  dx + (down.begin * s.stride_height - s.pad_height + offset_y) * s.width +
-                      across.begin * s.stride_width - s.pad_width + offset_x,
-                  s.stride_width, s.stride_height * s.width);
+    const int64_t piece = gc_min_of(count, s.out_width - pixel.x), lines = pixel.lines(s, count);
+    const gc_span down = gc_inside(pixel.y, pixel.y + lines, s.height, s.stride_height, s.pad_height, offset_y);
+    const gc_span across = gc_inside(pixel.x, pixel.x + piece, s.width, s.stride_width, s.pad_width, offset_x);
+    const T* from = acc + (down.begin - pixel.y) * piece + (across.begin - pixel.x);
+    T* to = dx + (down.begin * s.stride_height - s.pad_height + offset_y) * s.width + across.begin * s.stride_width -
+            s.pad_width + offset_x;
+    gc_add_pieces(across.end - across.begin, down.end - down.begin, from, piece, to, s.stride_width,
+                  s.stride_height * s.width);
     acc += lines * piece;
     count -= lines * piece;
-    x = 0;
-    y += lines;
+    pixel.step(s, lines * piece);
   }
 }
 
@@ -280,9 +275,10 @@ void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, c
         gc_matrix<T>{w + group * s.group_out() * s.filter(), 1, s.filter()},
         gc_matrix<T>{dy + (image * s.out_channels + group * s.group_out()) * s.pixels(), s.pixels(), 1},
         [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* acc, int64_t acc_row) {
-          for (int64_t i = 0; i < rows; ++i)
-            gc_scatter_row(s, (m + i) % s.kernel(), n, columns, acc + i * acc_row,
-                           sums + (m + i) / s.kernel() * s.plane());
+          gc_tap tap(s, m);
+          const gc_pixel pixel(s, n);
+          for (int64_t i = 0; i < rows; ++i, tap.step(s))
+            gc_scatter_row(s, tap, pixel, columns, acc + i * acc_row, sums + tap.channel * s.plane());
         });
     for (int64_t channel = first; channel < last; ++channel)
       epilogue(image, group * s.group_in() + channel, (int64_t)0, s.plane(), (const T*)sums + channel * s.plane());

@@ -32,6 +32,38 @@ struct gc_conv_shape {
   }
 };
 
+// One row of the filter: an input channel and a place in the kernel. Steps from row to row without dividing.
+struct gc_tap {
+  int64_t channel, y, x;
+
+  gc_tap(const gc_conv_shape& s, int64_t row)
+      : channel(row / s.kernel()), y(row % s.kernel() / s.kernel_width), x(row % s.kernel_width) {}
+
+  void step(const gc_conv_shape& s) {
+    if (++x == s.kernel_width) x = 0, ++y;
+    if (y == s.kernel_height) y = 0, ++channel;
+  }
+};
+
+// One column of the image's matrix: an output pixel of an image.
+struct gc_pixel {
+  int64_t image, y, x;
+
+  gc_pixel(const gc_conv_shape& s, int64_t index)
+      : image(index / s.pixels()), y(index % s.pixels() / s.out_width), x(index % s.pixels() % s.out_width) {}
+
+  // Whole output rows that the next `count` pixels begin with; 1 for a part of one.
+  int64_t lines(const gc_conv_shape& s, int64_t count) const {
+    return x == 0 && count >= s.out_width ? gc_min_of(count / s.out_width, s.out_height - y) : 1;
+  }
+
+  void step(const gc_conv_shape& s, int64_t count) {
+    x += count;
+    if (x >= s.out_width) y += x / s.out_width, x = 0;
+    if (y == s.out_height) y = 0, ++image;
+  }
+};
+
 // ---- pieces of image rows ----
 
 struct gc_span {
@@ -193,28 +225,23 @@ struct gc_image_rows {
 
   gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t, T* scratch) const {
     constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
-    for (int64_t i = 0; i < rows; ++i) copy_row(m + i, k, depth, scratch + i * step);
+    gc_tap tap(shape, m);
+    const gc_pixel pixel(shape, k);
+    for (int64_t i = 0; i < rows; ++i, tap.step(shape)) copy_row(tap, pixel, depth, scratch + i * step);
     return {scratch, step, 1};
   }
 
   gc_ahead<T> ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
 
-  // Pixels k .. k + depth of one row: whole output rows together, the ragged ends one by one.
-  void copy_row(int64_t row, int64_t k, int64_t depth, T* to) const {
-    const int64_t channel = row / shape.kernel(), place = row % shape.kernel();
-    int64_t image = k / shape.pixels(), y = k % shape.pixels() / shape.out_width, x = k % shape.out_width;
+  // `depth` pixels of one row: whole output rows together, the ragged ends one by one.
+  void copy_row(gc_tap tap, gc_pixel pixel, int64_t depth, T* to) const {
     while (depth > 0) {
-      const int64_t count = gc_min_of(depth, shape.out_width - x);
-      const int64_t lines =
-          x == 0 && depth >= shape.out_width ? gc_min_of(depth / shape.out_width, shape.out_height - y) : 1;
-      gc_copy_lines(shape, data + (image * shape.in_channels + channel) * shape.plane(),
-                    place / shape.kernel_width * shape.dilation_height,
-                    place % shape.kernel_width * shape.dilation_width, y, lines, x, count, to);
+      const int64_t count = gc_min_of(depth, shape.out_width - pixel.x), lines = pixel.lines(shape, depth);
+      gc_copy_lines(shape, data + (pixel.image * shape.in_channels + tap.channel) * shape.plane(),
+                    tap.y * shape.dilation_height, tap.x * shape.dilation_width, pixel.y, lines, pixel.x, count, to);
       to += lines * count;
       depth -= lines * count;
-      x = 0;
-      y += lines;
-      if (y == shape.out_height) y = 0, ++image;
+      pixel.step(shape, lines * count);
     }
   }
 };

@@ -161,15 +161,16 @@ GC_INLINE V gc_interleave(V x, V y) {
   else return __builtin_shufflevector(x, y, h, h + 2);
 }
 
-// to[j][i] = from[i][j] for L x L elements: log2(L) rounds of interleaving the two halves of the rows.
+// to[j][i] = from[i][j] for L x L elements: log2(L) rounds of interleaving the two halves of the rows. Rows from `rows`
+// on count as zeros.
 template <class T>
-GC_INLINE void gc_transpose_square(const T* from, int64_t from_row, T* to, int64_t to_row) {
+GC_INLINE void gc_transpose_square(int64_t rows, const T* from, int64_t from_row, T* to, int64_t to_row) {
   typedef gc_vector<T> vec;
   typedef gc_vector_unaligned<T> memory;
   constexpr int L = GC_LANES(T);
   vec x[L], y[L];
 #pragma GCC unroll 16
-  for (int i = 0; i < L; ++i) x[i] = *(const memory*)(from + i * from_row);
+  for (int i = 0; i < L; ++i) x[i] = i < rows ? (vec)*(const memory*)(from + i * from_row) : vec{};
 #pragma GCC unroll 4
   for (int half = L; half > 1; half /= 2) {
 #pragma GCC unroll 16
@@ -184,24 +185,25 @@ GC_INLINE void gc_transpose_square(const T* from, int64_t from_row, T* to, int64
   for (int i = 0; i < L; ++i) *(memory*)(to + i * to_row) = x[i];
 }
 
-// A square at the edge, by way of a whole one.
+// A square at the edge.
 template <class T>
 GC_NOINLINE void gc_transpose_edge(int64_t rows, int64_t columns, const T* from, int64_t from_row, T* to,
                                    int64_t to_row) {
   typedef gc_vector<T> vec;
   typedef gc_vector_unaligned<T> memory;
   constexpr int64_t L = GC_LANES(T);
+  if (columns == L) {
+    gc_transpose_square(rows, from, from_row, to, to_row);
+    return;
+  }
   alignas(64) T whole[L * L] = {}, turned[L * L];
   for (int64_t i = 0; i < rows; ++i)
-    if (columns == L) *(vec*)(whole + i * L) = *(const memory*)(from + i * from_row);
-    else
-      for (int64_t j = 0; j < columns; ++j) whole[i * L + j] = from[i * from_row + j];
-  gc_transpose_square<T>(whole, L, turned, L);
+    for (int64_t j = 0; j < columns; ++j) whole[i * L + j] = from[i * from_row + j];
+  gc_transpose_square<T>(L, whole, L, turned, L);
   for (int64_t j = 0; j < columns; ++j) *(memory*)(to + j * to_row) = *(const vec*)(turned + j * L);
 }
 
-// to[j * to_row + i] = from[i * from_row + j] for i < rows, j < columns; to has room for, and gets zeros in, whole
-// lanes.
+// to[j * to_row + i] = from[i * from_row + j] for i < rows, j < columns, and zero for the rest of the last whole lanes.
 template <class T>
 GC_NOINLINE void gc_transpose(int64_t rows, int64_t columns, const T* GC_RESTRICT from, int64_t from_row,
                               T* GC_RESTRICT to, int64_t to_row) {
@@ -210,7 +212,7 @@ GC_NOINLINE void gc_transpose(int64_t rows, int64_t columns, const T* GC_RESTRIC
     for (int64_t j = 0; j < columns; j += L) {
       const T* corner = from + i * from_row + j;
       const int64_t high = gc_min_of(L, rows - i), wide = gc_min_of(L, columns - j);
-      if (high == L && wide == L) gc_transpose_square(corner, from_row, to + j * to_row + i, to_row);
+      if (high == L && wide == L) gc_transpose_square(L, corner, from_row, to + j * to_row + i, to_row);
       else gc_transpose_edge(high, wide, corner, from_row, to + j * to_row + i, to_row);
     }
 }
@@ -222,18 +224,16 @@ GC_NOINLINE void gc_pack_panel(const T* GC_RESTRICT from, int64_t row_stride, in
   typedef gc_vector<T> vec;
   typedef gc_vector_unaligned<T> memory;
   constexpr int64_t L = GC_LANES(T);
-  if (columns < width)
-    for (int64_t k = 0; k < depth; ++k)
-      for (int64_t j = columns; j < width; ++j) out[k * width + j] = 0;  // before the transpose, which rounds up
-  if (col_stride == 1 && columns % L == 0) {
-    for (int64_t k = 0; k < depth; ++k)
-      for (int64_t j = 0; j < columns; j += L)
-        *(vec*)(out + k * width + j) = *(const memory*)(from + k * row_stride + j);
-  } else if (row_stride == 1) {
+  if (row_stride == 1 && col_stride != 1) {
     gc_transpose(columns, depth, from, col_stride, out, width);
-  } else {
+  } else if (col_stride == 1 && columns == width) {
     for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = 0; j < width; j += L) *(vec*)(out + k * width + j) = *(const memory*)(from + k * row_stride + j);
+  } else {
+    for (int64_t k = 0; k < depth; ++k) {
       for (int64_t j = 0; j < columns; ++j) out[k * width + j] = from[k * row_stride + j * col_stride];
+      for (int64_t j = columns; j < width; ++j) out[k * width + j] = 0;
+    }
   }
 }
 
