@@ -83,7 +83,9 @@ def train(name: str, net: mx.Symbol, image: bool, epochs: int, target: str) -> f
                 probabilities = step(data=train_x[rows], softmax_label=train_y[rows], learning_rate=rate)
                 right += int((probabilities.argmax(axis=1) == train_y[rows]).sum())
                 progress.advance(task)
-            progress.update(task, description=f"{name} epoch {epoch + 1}: {right / len(train_x):.1%} in training")
+            progress.update(
+                task, description=f"{name} epoch {epoch + 1}: {right / len(train_x):.1%} in training"
+            )
     seconds = time.perf_counter() - started
 
     predict = mx.compile(net, shapes={"data": shape}, target=target)

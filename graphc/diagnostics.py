@@ -16,7 +16,8 @@ import linecache
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import FrameType
 
 _PACKAGE_ROOTS = tuple(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep + room + os.sep
@@ -44,12 +45,12 @@ class Location:
 
 def user_location() -> Location | None:
     """The innermost frame of the caller's stack that lies outside graphc."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(_PACKAGE_ROOTS) and not file.startswith("<"):
             return Location(file, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 
@@ -122,7 +123,7 @@ def fail(
     operands: Sequence[Operand] = (),
     help: str = "",
 ) -> GraphcError:
-    """Build the error to raise: `raise fail("G201", "shapes differ", operator="add", ...)`."""
+    """The error to raise for a diagnostic of these parts; see `Diagnostic`."""
     return GraphcError(Diagnostic(code, message, operator, name, location, tuple(operands), help))
 
 
@@ -132,12 +133,3 @@ def closest(name: str, candidates: Sequence[str]) -> str:
 
     matches = difflib.get_close_matches(name, candidates, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(repr(m) for m in matches)}?" if matches else ""
-
-
-@dataclass(slots=True)
-class Note:
-    """A remark that is no error, collected for reports and `graphc explain`."""
-
-    subject: str
-    text: str
-    locations: tuple[Location, ...] = field(default=())

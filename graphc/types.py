@@ -141,10 +141,12 @@ def dimension(value: Any) -> Dim:
 
 
 def shape_of(values: Iterable[Any]) -> Shape:
+    """A Shape from integers, names and expressions."""
     return tuple(dimension(value) for value in values)
 
 
 def product(dims: Iterable[Dim]) -> Dim:
+    """The product of dimensions, 1 for none."""
     result: Dim = 1
     for dim in dims:
         result = result * dim
@@ -168,6 +170,7 @@ def same_dim(a: Dim, b: Dim) -> bool:
 
 
 def same_shape(a: Sequence[Dim], b: Sequence[Dim]) -> bool:
+    """True when ranks agree and each pair of dimensions is the same."""
     return len(a) == len(b) and all(same_dim(x, y) for x, y in zip(a, b, strict=True))
 
 
@@ -196,6 +199,7 @@ def _evaluate(dim: sympy.Expr, sizes: tuple[tuple[str, int], ...]) -> int:
 
 
 def format_dim(dim: Dim) -> str:
+    """A dimension as IR text, without blanks."""
     return str(dim).replace(" ", "")
 
 

@@ -51,7 +51,9 @@ class Context:
         count = torch.cuda.device_count()
         if self.device_id >= count:
             found = f"torch finds {count} GPU{'' if count == 1 else 's'}"
-            raise ToolchainError(Diagnostic("G505", f"there is no {self}: {found}", help="use cpu(), or see graphc doctor"))
+            raise ToolchainError(
+                Diagnostic("G505", f"there is no {self}: {found}", help="use cpu(), or see graphc doctor")
+            )
         return torch.device("cuda", self.device_id)
 
     @classmethod

@@ -60,7 +60,7 @@ class OutputPool:
                 self._kept -= size
         if block is None:
             block = allocate(size)
-        lent = numpy.frombuffer(memoryview(block), numpy.uint8)
+        lent = numpy.frombuffer(block.data, numpy.uint8)
         weakref.finalize(lent, self._give_back, block).atexit = False
         return lent
 

@@ -39,11 +39,17 @@ class Frame(Protocol):
 class Backend(Protocol):
     """A compiled program on a device."""
 
-    name: str
-    program: Program
-    device: torch.device
-    sources: Mapping[str, str]
-    source_paths: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def program(self) -> Program: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def sources(self) -> Mapping[str, str]: ...
+    @property
+    def source_paths(self) -> tuple[str, ...]:
+        """The files of the generated sources."""
 
     def frame(self, sizes: Mapping[str, int]) -> Frame: ...
 
@@ -54,6 +60,7 @@ class Backend(Protocol):
 
 
 def element_count(shape: tuple[int, ...]) -> int:
+    """Elements of a tensor of that shape."""
     count = 1
     for extent in shape:
         count *= extent
@@ -62,7 +69,11 @@ def element_count(shape: tuple[int, ...]) -> int:
 
 def _out_of_memory(program: Program, plan: Plan, error: MemoryError | RuntimeError) -> GraphcError:
     largest = max(plan.placements, key=lambda placement: placement.size, default=None)
-    what = f"; the largest is {program.buffers[largest.buffer].name} with {largest.size:,} bytes" if largest else ""
+    what = (
+        f"; the largest is {program.buffers[largest.buffer].name} with {largest.size:,} bytes"
+        if largest
+        else ""
+    )
     return GraphcError(
         Diagnostic(
             "G606",
@@ -116,7 +127,9 @@ class CpuFrame:
         self._table = (ctypes.c_void_p * max(len(program.buffers), 1))()
         for index, offset in plan.offsets().items():
             self._table[index] = base + offset
-        self._sizes = (ctypes.c_int64 * max(len(program.symbols), 1))(*(sizes[name] for name in program.symbols))
+        self._sizes = (ctypes.c_int64 * max(len(program.symbols), 1))(
+            *(sizes[name] for name in program.symbols)
+        )
 
     def bind(self, buffer: int, tensor: torch.Tensor) -> None:
         self._table[buffer] = tensor.data_ptr()
@@ -215,4 +228,3 @@ class ReferenceFrame:
                 self._bound[index].copy_(result.outputs[name])
         for name, value in result.updates.items():
             self._bound[index_of[name]].copy_(value)
-

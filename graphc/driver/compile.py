@@ -1,7 +1,7 @@
 """compile: from a Symbol or a Graph to an Executable, every stage kept for inspection.
 
-    stages = lower(graph)             # passes and fusion only: nothing is generated or built
-    executable = compile(graph)       # and generated, built (or found in the cache) and loaded
+stages = lower(graph)             # passes and fusion only: nothing is generated or built
+executable = compile(graph)       # and generated, built (or found in the cache) and loaded
 """
 
 from __future__ import annotations
@@ -180,12 +180,16 @@ def make_backend(program: Program, target: str | Context | None = None) -> Backe
     kind, context = _resolve(target)
     if kind == "reference":
         return ReferenceBackend(program)
-    return CpuBackend(cpp_codegen.generate(program)) if kind == "cpu" else GpuBackend(
-        triton_codegen.generate(program), context.torch_device
+    return (
+        CpuBackend(cpp_codegen.generate(program))
+        if kind == "cpu"
+        else GpuBackend(triton_codegen.generate(program), context.torch_device)
     )
 
 
-def synthetic_inputs(executable: Executable, sizes: Mapping[str, int], seed: int = 0) -> dict[str, torch.Tensor]:
+def synthetic_inputs(
+    executable: Executable, sizes: Mapping[str, int], seed: int = 0
+) -> dict[str, torch.Tensor]:
     """Random data inputs of the right types: floats from a standard normal, integers 0 or 1."""
     generator = torch.Generator().manual_seed(seed)
     inputs = {}

@@ -101,7 +101,11 @@ class Executable:
         """The memory plan for sizes of the symbolic dimensions (none for a static graph)."""
         missing = [name for name in self.optimized.symbols if name not in sizes]
         if missing:
-            raise fail("G602", f"the plan of {self.graph.name} needs sizes of {', '.join(missing)}", help="plan(N=64)")
+            raise fail(
+                "G602",
+                f"the plan of {self.graph.name} needs sizes of {', '.join(missing)}",
+                help="plan(N=64)",
+            )
         return self._backend.plan(sizes)
 
     # States
@@ -139,7 +143,9 @@ class Executable:
             if item is None:
                 if allow_extra:
                     continue
-                raise fail("G601", f"no parameter or state is named {name!r}", help=closest(name, list(self._held)))
+                raise fail(
+                    "G601", f"no parameter or state is named {name!r}", help=closest(name, list(self._held))
+                )
             tensor = _as_tensor(name, value)
             if tuple(tensor.shape) != tuple(self._states[name].shape):
                 raise fail("G602", f"{name!r} is {item.value.type}, given {tuple(tensor.shape)}", name=name)
@@ -261,7 +267,9 @@ class Executable:
         given = {}
         for name, value in out.items():
             if name not in types:
-                raise fail("G601", f"{self.graph.name} has no output {name!r}", help=closest(name, list(types)))
+                raise fail(
+                    "G601", f"{self.graph.name} has no output {name!r}", help=closest(name, list(types))
+                )
             tensor = _as_tensor(name, value)
             type = types[name]
             if (
@@ -270,7 +278,10 @@ class Executable:
                 or not tensor.is_contiguous()
                 or tensor.device != self._backend.device
             ):
-                raise fail("G602", f"output {name!r} needs a dense {type}, given {tensor.dtype} {tuple(tensor.shape)}")
+                raise fail(
+                    "G602",
+                    f"output {name!r} needs a dense {type}, given {tensor.dtype} {tuple(tensor.shape)}",
+                )
             given[name] = tensor
         return given
 
@@ -296,7 +307,9 @@ class Executable:
 
     def _positional(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         if len(arguments) > len(self._data):
-            raise fail("G601", f"{self.graph.name} takes {len(self._data)} data inputs, given {len(arguments)}")
+            raise fail(
+                "G601", f"{self.graph.name} takes {len(self._data)} data inputs, given {len(arguments)}"
+            )
         result = dict(named)
         for item, value in zip(self._data, arguments, strict=False):
             if item.name in result:
@@ -318,7 +331,9 @@ class Executable:
                 given = [key for key in named if key not in self.optimized.input_by_name]
                 hint = f"{given[0]!r} is no input; " if given else ""
                 wanted = ", ".join(i.name for i in self._data)
-                raise fail("G601", f"{self.graph.name}: input {name!r} is missing", help=f"{hint}inputs are {wanted}")
+                raise fail(
+                    "G601", f"{self.graph.name}: input {name!r} is missing", help=f"{hint}inputs are {wanted}"
+                )
             tensors[name] = self._dense(item, named[name])
         if len(named) != len(tensors):
             for name, value in named.items():
@@ -332,7 +347,9 @@ class Executable:
                         help=closest(name, list(self.optimized.input_by_name)) or "see .graph.inputs",
                     )
                 if any(update.target == name for update in self.optimized.updates):
-                    raise fail("G601", f"{name!r} is updated by the program; set it with set_states", name=name)
+                    raise fail(
+                        "G601", f"{name!r} is updated by the program; set it with set_states", name=name
+                    )
                 tensors[name] = self._dense(held, value)
         return tensors
 
@@ -415,9 +432,13 @@ def _as_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torch
         return value.tensor
     if isinstance(value, numpy.ndarray):
         # torch warns about memory that may not be written, and refuses negative strides.
-        plain = value.flags.writeable and all(stride >= 0 for stride in value.strides) and value.dtype.isnative
+        plain = (
+            value.flags.writeable and all(stride >= 0 for stride in value.strides) and value.dtype.isnative
+        )
         try:
-            return torch.from_numpy(value if plain else numpy.array(value, value.dtype.newbyteorder("="), order="C"))
+            return torch.from_numpy(
+                value if plain else numpy.array(value, value.dtype.newbyteorder("="), order="C")
+            )
         except TypeError as error:
             raise fail("G605", f"input {name!r}: {error}", name=name) from None
     if isinstance(value, (bool, int, float)):
@@ -427,7 +448,9 @@ def _as_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torch
             return torch.as_tensor(value, dtype=dtype)
         except (TypeError, ValueError) as error:
             raise fail("G605", f"input {name!r}: {error}", name=name) from None
-    raise fail("G605", f"input {name!r} is a {type(value).__name__}; give a torch tensor or a numpy array", name=name)
+    raise fail(
+        "G605", f"input {name!r} is a {type(value).__name__}; give a torch tensor or a numpy array", name=name
+    )
 
 
 def _wrapper(named: Mapping[str, Any]) -> Callable[[torch.Tensor], Any]:

@@ -141,7 +141,9 @@ class Executor:
         out = {
             f"{name}_grad": grad
             for name, grad in self.grad_dict.items()
-            if grad is not None and self._grad_req[name] == "write" and f"{name}_grad" in executable.graph.output_names
+            if grad is not None
+            and self._grad_req[name] == "write"
+            and f"{name}_grad" in executable.graph.output_names
         }
         results = executable.run(out=out, **inputs, **extra)
         return {
@@ -156,7 +158,9 @@ class Executor:
         grads = [out_grads] if isinstance(out_grads, (NDArray, torch.Tensor)) else list(out_grads)
         names = self._forward_names
         if len(grads) != len(names):
-            raise fail("G403", f"backward() takes {len(names)} head gradients, one an output; given {len(grads)}")
+            raise fail(
+                "G403", f"backward() takes {len(names)} head gradients, one an output; given {len(grads)}"
+            )
         return {
             f"{name}_head": grad if isinstance(grad, NDArray) else array(grad, self._ctx)
             for name, grad in zip(names, grads, strict=True)
@@ -240,7 +244,9 @@ class Executor:
                 if name in bound:
                     bound[name][:] = value
 
-    def reshape(self, partial_shaping: bool = False, allow_up_sizing: bool = False, **kwargs: Any) -> Executor:
+    def reshape(
+        self, partial_shaping: bool = False, allow_up_sizing: bool = False, **kwargs: Any
+    ) -> Executor:
         """An executor for other input shapes that shares every array whose shape stays the same.
 
         partial_shaping: arguments that are not named may change shape too. allow_up_sizing is accepted for MXNet
@@ -263,16 +269,22 @@ class Executor:
                 )
             grad = self.grad_dict[name]
             if grad is not None:
-                grads[name] = grad if args[name] is old else zeros(shape, self._ctx, DType.of(grad.tensor.dtype))
+                grads[name] = (
+                    grad if args[name] is old else zeros(shape, self._ctx, DType.of(grad.tensor.dtype))
+                )
         aux = {
-            name: self.aux_dict[name] if self.aux_dict[name].shape == tuple(shape) else zeros(shape, self._ctx)
+            name: self.aux_dict[name]
+            if self.aux_dict[name].shape == tuple(shape)
+            else zeros(shape, self._ctx)
             for name, shape in zip(self._symbol.list_auxiliary_states(), aux_shapes, strict=True)
         }
         return Executor(self._symbol, self._ctx, args, grads, self._grad_req, aux)
 
     def debug_str(self) -> str:
         """The program's kernels and, on the last line, the planned memory."""
-        executable = self._joint(False) if any(r != "null" for r in self._grad_req.values()) else self._inference
+        executable = (
+            self._joint(False) if any(r != "null" for r in self._grad_req.values()) else self._inference
+        )
         lines = [f"kernel {kernel.name}" for kernel in executable.kernels]
         return "\n".join([*lines, f"Total {executable.plan().size / 2**20:.4f} MB allocated"])
 
@@ -355,9 +367,13 @@ def simple_bind(
             for (name, request), dtype in zip(requests.items(), arg_types, strict=True)
         }
     args = {n: zeros(s, context, DType.of(t)) for n, s, t in zip(names, arg_shapes, arg_types, strict=True)}
-    grads = {n: zeros(a.shape, context, DType.of(a.tensor.dtype)) for n, a in args.items() if requests[n] != "null"}
+    grads = {
+        n: zeros(a.shape, context, DType.of(a.tensor.dtype)) for n, a in args.items() if requests[n] != "null"
+    }
     aux_names = symbol.list_auxiliary_states()
-    aux = {n: zeros(s, context, DType.of(t)) for n, s, t in zip(aux_names, aux_shapes, aux_types, strict=True)}
+    aux = {
+        n: zeros(s, context, DType.of(t)) for n, s, t in zip(aux_names, aux_shapes, aux_types, strict=True)
+    }
     return Executor(symbol, context, args, grads, requests, aux)
 
 
@@ -377,14 +393,18 @@ def bind(
     requests = {n: r if n in grads else "null" for n, r in _requests(symbol, grad_req).items()}
     for name, grad in grads.items():
         if grad.shape != bound[name].shape:
-            raise fail("G205", f"the gradient of {name!r} has shape {grad.shape}, the argument {bound[name].shape}")
+            raise fail(
+                "G205", f"the gradient of {name!r} has shape {grad.shape}, the argument {bound[name].shape}"
+            )
     executor = Executor(symbol, context, bound, grads, requests, aux)
     # Shapes that do not fit are reported now, with the user's line, not at the first forward.
     symbol.infer_shape(**{name: value.shape for name, value in bound.items()})
     return executor
 
 
-def _named(what: str, names: Sequence[str], values: Arrays, ctx: Context, required: bool) -> dict[str, NDArray]:
+def _named(
+    what: str, names: Sequence[str], values: Arrays, ctx: Context, required: bool
+) -> dict[str, NDArray]:
     if values is None:
         table: dict[str, Any] = {}
     elif isinstance(values, Mapping):

@@ -1,7 +1,7 @@
 """Initial values of parameters, chosen by name as in MXNet: weights by the rule, biases 0, gammas 1, moving variance 1.
 
-    init = Xavier(magnitude=2.0)
-    init("fc1_weight", array)          # writes in place
+init = Xavier(magnitude=2.0)
+init("fc1_weight", array)          # writes in place
 """
 
 from __future__ import annotations
@@ -181,9 +181,11 @@ class LSTMBias(Initializer):
 
 
 class Load(Initializer):
-    """Values from a mapping of names (a checkpoint; `arg:` and `aux:` prefixes are ignored); the rest by default_init."""
+    """Values from a mapping of names (a checkpoint, prefixes `arg:` and `aux:` ignored); the rest by default_init."""
 
-    def __init__(self, param: Mapping[str, NDArray | torch.Tensor], default_init: Initializer | None = None) -> None:
+    def __init__(
+        self, param: Mapping[str, NDArray | torch.Tensor], default_init: Initializer | None = None
+    ) -> None:
         self.param = {name.removeprefix("arg:").removeprefix("aux:"): value for name, value in param.items()}
         self.default_init = default_init
 
@@ -197,7 +199,9 @@ class Load(Initializer):
             return
         value = source.tensor if isinstance(source, NDArray) else source
         if value.shape != target.shape:
-            raise fail("G205", f"parameter {name!r} has shape {tuple(target.shape)}, loaded {tuple(value.shape)}")
+            raise fail(
+                "G205", f"parameter {name!r} has shape {tuple(target.shape)}, loaded {tuple(value.shape)}"
+            )
         target.copy_(value)
 
 
@@ -217,19 +221,21 @@ class Mixed(Initializer):
         raise fail("G106", f"no pattern of Mixed matches {name!r}", help="end the list with '.*'")
 
 
-_REGISTRY: dict[str, type[Initializer]] = {
-    rule.__name__.lower(): rule
-    for rule in (Zero, One, Constant, Uniform, Normal, Orthogonal, Xavier, MSRAPrelu, Bilinear, LSTMBias, Load, Mixed)
-} | {"zeros": Zero, "ones": One, "gaussian": Normal}
+_RULES: tuple[type[Initializer], ...] = (
+    Zero, One, Constant, Uniform, Normal, Orthogonal, Xavier, MSRAPrelu, Bilinear, LSTMBias, Load, Mixed,
+)  # fmt: skip
+_REGISTRY: dict[str, type[Initializer]] = {rule.__name__.lower(): rule for rule in _RULES}
+_REGISTRY |= {"zeros": Zero, "ones": One, "gaussian": Normal}
 
 
 def create(init: str | Initializer, **parameters: Any) -> Initializer:
     """An initializer from its name, or from the JSON that `dumps` gave."""
     if isinstance(init, Initializer):
         return init
+    name = init
     if init.startswith("["):
-        init, parameters = json.loads(init)
-    rule = _REGISTRY.get(init.lower())
+        name, parameters = json.loads(init)
+    rule = _REGISTRY.get(name.lower())
     if rule is None:
-        raise fail("G101", f"there is no initializer {init!r}", help=closest(init.lower(), list(_REGISTRY)))
+        raise fail("G101", f"there is no initializer {name!r}", help=closest(name.lower(), list(_REGISTRY)))
     return rule(**parameters)

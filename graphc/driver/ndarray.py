@@ -106,7 +106,9 @@ class NDArray:
         try:
             return NDArray(self._data.view(*target), self)
         except RuntimeError:
-            raise fail("G604", f"cannot reshape {self.size} elements of shape {self.shape} to {tuple(target)}") from None
+            raise fail(
+                "G604", f"cannot reshape {self.size} elements of shape {self.shape} to {tuple(target)}"
+            ) from None
 
     def wait_to_read(self) -> None:
         if self._data.is_cuda:
@@ -122,14 +124,11 @@ class NDArray:
         self._settle()
         target = self._data[_index(key)]
         source = _tensor(value, self._data)
-        if source.dim() and source.numel() != 1:
-            try:
-                fits = torch.broadcast_shapes(source.shape, target.shape) == target.shape
-            except RuntimeError:
-                fits = False
-            if not fits:
-                raise fail("G604", f"cannot write shape {tuple(source.shape)} into shape {tuple(target.shape)}")
-        target.copy_(source if source.dim() else source.to(target.dtype))
+        # One element fits anywhere, whatever its rank.
+        fits = source.numel() == 1 or _broadcasts(tuple(source.shape), tuple(target.shape))
+        if not fits:
+            raise fail("G604", f"cannot write shape {tuple(source.shape)} into shape {tuple(target.shape)}")
+        target.copy_(source.reshape(()) if source.numel() == 1 else source)
 
     def __len__(self) -> int:
         return len(self._data)
@@ -252,6 +251,15 @@ class NDArray:
         return NDArray(torch.linalg.vector_norm(self._data))
 
 
+def _broadcasts(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """True when numpy's rules stretch `source` to `target`; leading ones of the source may go."""
+    while len(source) > len(target) and source[0] == 1:
+        source = source[1:]
+    return len(source) <= len(target) and all(
+        a in (1, b) for a, b in zip(reversed(source), reversed(target), strict=False)
+    )
+
+
 def _index(key: Any) -> Any:
     if isinstance(key, NDArray):
         return key.tensor.long()
@@ -275,17 +283,15 @@ def _operand(value: Any, like: torch.Tensor) -> Any:
 
 
 def array(source: Any, ctx: Context | None = None, dtype: Any = None) -> NDArray:
-    """A copy of a list, numpy array, torch tensor or NDArray; float32 unless the source is an array or dtype says so."""
+    """A copy of a list, numpy array, torch tensor or NDArray; float32 unless its dtype or `dtype` differs."""
     context = ctx or current_context()
     if isinstance(source, NDArray):
         source = source.tensor
     if not isinstance(source, torch.Tensor):
         given = isinstance(source, numpy.ndarray)
         source = torch.tensor(numpy.asarray(source))
-        if dtype is None and not given:
-            dtype = "f32"
-        # As in MXNet: numpy's default double becomes float32 unless asked for.
-        elif dtype is None and source.dtype is torch.float64:
+        # As in MXNet: numbers, and numpy's default double, become float32 unless asked for.
+        if dtype is None and (not given or source.dtype is torch.float64):
             dtype = "f32"
     kind = source.dtype if dtype is None else DType.of(dtype).torch
     return NDArray(source.detach().to(context.torch_device, kind, copy=True))
@@ -296,19 +302,23 @@ def _shape(shape: int | Sequence[SupportsIndex]) -> tuple[int, ...]:
 
 
 def full(shape: int | Sequence[int], val: Any, ctx: Context | None = None, dtype: Any = "f32") -> NDArray:
+    """An array of one value."""
     device = (ctx or current_context()).torch_device
     return NDArray(torch.full(_shape(shape), val, dtype=DType.of(dtype).torch, device=device))
 
 
 def zeros(shape: int | Sequence[int], ctx: Context | None = None, dtype: Any = "f32") -> NDArray:
+    """An array of zeros."""
     return full(shape, 0, ctx, dtype)
 
 
 def ones(shape: int | Sequence[int], ctx: Context | None = None, dtype: Any = "f32") -> NDArray:
+    """An array of ones."""
     return full(shape, 1, ctx, dtype)
 
 
 def empty(shape: int | Sequence[int], ctx: Context | None = None, dtype: Any = "f32") -> NDArray:
+    """An array of undefined contents."""
     device = (ctx or current_context()).torch_device
     return NDArray(torch.empty(_shape(shape), dtype=DType.of(dtype).torch, device=device))
 
@@ -316,12 +326,14 @@ def empty(shape: int | Sequence[int], ctx: Context | None = None, dtype: Any = "
 def arange(
     start: float, stop: float | None = None, step: float = 1.0, ctx: Context | None = None, dtype: Any = "f32"
 ) -> NDArray:
+    """Numbers from `start` (0 when only one is given) up to but not including `stop`."""
     low, high = (0.0, start) if stop is None else (start, stop)
     device = (ctx or current_context()).torch_device
     return NDArray(torch.arange(low, high, step, dtype=DType.of(dtype).torch, device=device))
 
 
 def concatenate(arrays: Sequence[NDArray], axis: int = 0) -> NDArray:
+    """Join arrays along an existing axis."""
     return NDArray(torch.cat([item.tensor for item in arrays], dim=axis))
 
 

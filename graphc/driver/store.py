@@ -26,7 +26,9 @@ def compiler_fingerprint() -> str:
     package = Path(__file__).parents[1]
     # In a checkout the other rooms stand beside the package, in a wheel inside it.
     roots = [package, *(package.parent / room for room in ("passes", "runtime", "templates"))]
-    files = sorted(path for root in roots if root.is_dir() for path in root.rglob("*") if path.suffix in _SOURCES)
+    files = sorted(
+        path for root in roots if root.is_dir() for path in root.rglob("*") if path.suffix in _SOURCES
+    )
     facts = ((path, path.stat()) for path in files)
     return content_key([__version__, *(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in facts)])
 

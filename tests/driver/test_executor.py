@@ -70,7 +70,9 @@ def test_grad_req_add_and_null() -> None:
     for _ in range(3):
         executor.forward(is_train=True)
         executor.backward()
-    np.testing.assert_allclose(executor.grad_dict["fc1_weight"].asnumpy(), 3 * gradients["fc1_weight"], atol=1e-4)
+    np.testing.assert_allclose(
+        executor.grad_dict["fc1_weight"].asnumpy(), 3 * gradients["fc1_weight"], atol=1e-4
+    )
     np.testing.assert_allclose(executor.grad_dict["fc2_weight"].asnumpy(), gradients["fc2_weight"], atol=1e-5)
 
 
