@@ -6,11 +6,13 @@ import torch
 from graphc.ir.graph import Graph
 from graphc.passes.fusion import fuse
 from graphc.runtime.gpu.interpreter import Interpreter
+from graphc.types import DType
 from support.primitive_cases import SIZES
 from support.primitive_programs import (
     Target,
     case_groups,
     check_cases,
+    check_retyped,
     check_special_elementwise,
     check_special_reductions,
 )
@@ -32,6 +34,11 @@ def triton(interpreter: Interpreter) -> Target:
 @pytest.mark.parametrize("group", GROUPS)
 def test_cases_of_a_kind(group: str, triton: Target) -> None:
     check_cases(GROUPS[group], triton)
+
+
+@pytest.mark.parametrize("dtype", [DType.F64, DType.F16, DType.BF16])
+def test_other_floating_point_types(dtype: DType, triton: Target) -> None:
+    check_retyped(dtype, triton)
 
 
 def test_special_values_of_elementwise_primitives(triton: Target) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 
@@ -68,6 +69,38 @@ def case_program(cases: list[Case]) -> tuple[Graph, Inputs]:
         for k, value in enumerate(builder.emit_all(case.primitive, *operands, **case.attributes)):
             outputs[f"{case} y{k} #{number}"] = value
     return builder.finish(outputs), inputs
+
+
+def retyped(dtype: DType) -> list[Case]:
+    """The first case of each primitive that has a floating-point operand, with that element type for it."""
+    chosen: dict[str, Case] = {}
+    for case in CASES:
+        floats = [operand for operand in case.operands if operand.type.dtype is DType.F32]
+        if floats and case.primitive != "cast" and primitive(case.primitive).kind is not Kind.IDENTITY:
+            operands = tuple(
+                replace(operand, type=operand.type.with_dtype(dtype)) if operand in floats else operand
+                for operand in case.operands
+            )
+            chosen.setdefault(case.primitive, replace(case, operands=operands))
+    return list(chosen.values())
+
+
+def check_retyped(dtype: DType, target: Target) -> None:
+    """Assert that a target is as close to float64 as the element type allows, given rounded operands."""
+    graph, inputs = case_program(retyped(dtype))
+    assert len(graph.outputs) > 65
+    actual = target(graph, inputs)
+    limit = {DType.F64: 1e-12, DType.F16: 4e-3, DType.BF16: 3e-2}[dtype]
+    for name, expected in run_reference(graph, inputs).outputs.items():
+        value = actual[name]
+        assert value.dtype is (dtype.torch if expected.is_floating_point() else expected.dtype), name
+        torch.testing.assert_close(
+            value.to(expected.dtype),
+            expected,
+            rtol=limit,
+            atol=limit,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
 
 
 def check_cases(cases: list[Case], target: Target) -> None:
