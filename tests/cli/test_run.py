@@ -95,6 +95,8 @@ def test_worst_element_is_found() -> None:
     assert found.error == pytest.approx(0.125)
     got[0, 1] = float("nan")
     assert compare_one("y", got, expected).where == "y[0, 1]"
+    zero = torch.tensor([1e-9, -1e-18], dtype=torch.float64)
+    assert compare_one("cancelled", torch.zeros(2), zero).equal
     both = torch.full((2,), float("nan"))
     assert compare_one("y", both, both.double()).equal
     assert not compare_one("n", torch.tensor([3]), torch.tensor([4.0], dtype=torch.float64)).equal
