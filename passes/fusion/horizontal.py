@@ -1,4 +1,4 @@
-"""Horizontal fusion: independent elementwise kernels become the nests of one, such as all updates of an optimizer.
+"""Horizontal fusion: independent kernels become the nests of one: an optimizer's updates, small bias gradients.
 
 One launch then does the work of many. A set of kernels is joined only where none depends on another, and only where
 the values that wait for the joint kernel do not raise the peak of live memory.
@@ -23,7 +23,7 @@ Peak = Callable[[list[Group]], int]
 def fuse_horizontally(
     part: Partition, groups: Sequence[Group], options: FusionOptions, peak: Peak
 ) -> list[Group]:
-    """The groups, with independent elementwise ones joined: all sets at once, or one by one where that costs memory."""
+    """The groups, with independent ones joined: all sets at once, or one by one where that costs memory."""
     sets = _independent_sets(part, groups, options)
     if not sets:
         return list(groups)
@@ -50,20 +50,21 @@ def fuse_horizontally(
 
 def _decide(part: Partition, members: Sequence[Group], cost: int) -> None:
     names = [next(iter(group.nests[0].targets), "copy") for group in members]
-    reason = "independent elementwise kernels share one launch"
+    reason = "independent kernels share one launch"
     if cost > 0:
         reason = f"waiting for one joint launch would hold {cost:,} more bytes at the peak"
     part.decisions.append(Decision(names[0], ", ".join(names[1:]), cost <= 0, reason))
 
 
 def _independent_sets(part: Partition, groups: Sequence[Group], options: FusionOptions) -> list[list[Group]]:
-    """Sets of two or more elementwise groups, no path between any two of a set nor a cycle through their union."""
+    """Sets of two or more groups, no path between any two of a set nor a cycle through their union."""
     trial = part.reach.copy()
-    sets: list[list[Group]] = []
+    sets: dict[bool, list[list[Group]]] = {False: [], True: []}
     for group in groups:
-        if not _is_elementwise(group):
+        if not _may_join(group, options):
             continue
-        for members in sets[-_OPEN_SETS:]:
+        alike = sets[_reduces(group)]
+        for members in alike[-_OPEN_SETS:]:
             first = members[0].number
             independent = not trial.reaches(first, group.number) and not trial.reaches(group.number, first)
             if independent and len(members) < options.max_nests:
@@ -71,12 +72,23 @@ def _independent_sets(part: Partition, groups: Sequence[Group], options: FusionO
                 members.append(group)
                 break
         else:
-            sets.append([group])
-    return [members for members in sets if len(members) > 1]
+            alike.append([group])
+    return [members for members in (*sets[False], *sets[True]) if len(members) > 1]
 
 
-def _is_elementwise(group: Group) -> bool:
-    return all(space.anchor is None and not space.reduction for space in group.spaces)
+def _may_join(group: Group, options: FusionOptions) -> bool:
+    """Elementwise kernels, and reductions that store sums only, too small to be cut into parts."""
+    if any(space.anchor is not None for space in group.spaces):
+        return False
+    return not _reduces(group) or all(
+        options.elements(space.extents.values()) <= options.max_joint_reduction
+        and not any(space.reduction & sink.access.variables for sink in space.sinks)
+        for space in group.spaces
+    )
+
+
+def _reduces(group: Group) -> bool:
+    return any(space.reduction for space in group.spaces)
 
 
 def _joined(part: Partition, groups: Sequence[Group], sets: Sequence[Sequence[Group]]) -> list[Group]:

@@ -20,7 +20,8 @@ class FusionOptions:
     """Longest row whose reduction and its consumers over the whole row share a kernel."""
     max_serial_elements: int = 16384
     """Most elements of a kernel that has fewer parallel points than `min_parallel`."""
-    min_parallel: int = 32
+    min_parallel: int = 8
+    """Fewest rows that are shared out among processors; a GPU wants more."""
     max_nodes: int = 256
     """Most nodes of one kernel."""
     max_nests: int = 64
@@ -30,6 +31,8 @@ class FusionOptions:
     conservative: bool = False
     """Join nothing that may keep larger operands alive for longer; `fuse` turns it on where the peak would rise."""
     horizontal: bool = True
+    max_joint_reduction: int = 65536
+    """Most elements that a reduction may read and still share a launch with independent kernels."""
     in_place: bool = True
     assumed_size: int = 256
     """Stands for a symbolic dimension when profit is estimated."""

@@ -135,12 +135,15 @@ class _Partitioner:
         self.spaces[space.number] = space
         return space
 
+    def named(self, space: Space) -> str:
+        """What to call a space in a decision: what it stores first."""
+        name = space.sinks[0].target.name
+        producer = self.graph.producers.get(name)
+        return label(producer) if producer else name
+
     def decide(self, node: Node, space: Space, accepted: bool, reason: str, saved: Dim = 0) -> None:
-        consumer = space.sinks[0].value.name if space.sinks else node.outputs[0].name
-        producer = self.graph.producers.get(consumer)
-        self.decisions.append(
-            Decision(label(node), label(producer) if producer else consumer, accepted, reason, saved)
-        )
+        consumer = self.named(space) if space.sinks else label(node)
+        self.decisions.append(Decision(label(node), consumer, accepted, reason, saved))
 
     # Placement
 
@@ -334,8 +337,12 @@ class _Partitioner:
 
     def try_merge(self, a: Space, b: Space, value: Value) -> None:
         merged = merge_spaces(a, b, value, self.reach, self.options)
+        names = [self.named(space) for space in (a, b)]
         if isinstance(merged, str):
+            self.decisions.append(Decision(*names, False, f"both read {value.name}, but {merged}"))
             return
+        saved = cost.nbytes(value, self.options)
+        self.decisions.append(Decision(*names, True, f"both read {value.name}, now once", saved))
         number = self.reach.merge(merged.number, b.number if merged is a else a.number)
         del self.spaces[b.number if merged is a else a.number]
         merged.number = number

@@ -92,8 +92,18 @@ def test_reductions_side_by_side_share_a_pass() -> None:
 
 def test_reductions_along_other_axes_do_not() -> None:
     b = Maker()
-    x = b.data("x", "f32[256,256]")
+    x = b.data("x", "f32[512,512]")
     assert len(fuse(b.finish({"rows": b.sum(x, [1]), "columns": b.sum(x, [0])})).steps) == 2
+
+
+def test_small_independent_reductions_share_a_launch() -> None:
+    """The gradients of two biases."""
+    b = Maker()
+    x, y = b.data("x", "f32[64,128]"), b.data("y", "f32[64,10]")
+    graph = b.finish({"x": b.sum(x, [0]), "y": b.sum(y, [0])})
+    program = fuse(graph)
+    assert [len(kernel.nests) for kernel in program.kernels] == [2]
+    check_program(graph, program)
 
 
 def test_slices_of_one_projection_are_read_in_one_kernel() -> None:
