@@ -128,6 +128,11 @@ GC_NOINLINE char* gc_scratch(int64_t size) {
   return arena.bytes;
 }
 
+// Fetch elements that the next item reads; addresses past the end of memory do nothing.
+template <class T> GC_INLINE void gc_prefetch(const T* source, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(source + i, 0, 2);
+}
+
 // Copy a tile to memory past the cache, for outputs that nobody reads soon; gc_stream_fence() before others read them.
 // Compiler builtins, because <immintrin.h> would cost more compile time than a small program.
 GC_INLINE void gc_stream_vector(float* target, const float* source) {

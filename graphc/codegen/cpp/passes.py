@@ -7,7 +7,14 @@ from contextlib import ExitStack, contextmanager
 
 from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_factor, dim_text, fold
 from graphc.codegen.cpp.lane_loops import LaneLoopPrinter
-from graphc.codegen.cpp.schedule import STREAM_TILE, Mode, Schedule, extent_of, row_lanes
+from graphc.codegen.cpp.schedule import (
+    STREAM_TILE,
+    Mode,
+    Schedule,
+    extent_of,
+    prefetched_rows,
+    row_lanes,
+)
 from graphc.codegen.cpp.writer import Lanes, Writer
 from graphc.ir.kernel import Affine, Constant, Definition, IndexValue, Load, Nest, Reduce, Reduction, Store
 from graphc.types import Dim, DType, product
@@ -297,6 +304,17 @@ class PassPrinter(LaneLoopPrinter):
         # A fold joins its lanes in place, so positions come before the maxima that share them.
         for reduce in sorted(reduces, key=lambda reduce: reduce.operation not in _POSITIONS):
             self._fold(reduce)
+        if number == 0 and self.pass_count > 1:
+            self._prefetch_next()
+
+    def _prefetch_next(self) -> None:
+        """Fetch the next item's rows while the later passes of this one work in cache."""
+        for load in prefetched_rows(self.nest, self.schedule, self.analysis):
+            (row,) = self.nest.reductions
+            step = Affine.axis(self.nest.parallel[-1].name) + 1
+            place = load.index[0].substitute({row.name: Affine(), self.nest.parallel[-1].name: step})
+            start = f"{self.buffers[load.buffer]} + {affine_text(place, self.env)}"
+            self.out.line(f"gc_prefetch({start}, {dim_text(row.extent)});")
 
     def _row_block(self, roots: Sequence[str]) -> int:
         """Accumulators of a pass along rows: no more than a short row needs."""

@@ -43,6 +43,10 @@ TURN_ROWS, TURN_LANES = (
     64,
     128,
 )  # a tile that is transposed in cache: elements of the turned and of the vector axis
+PREFETCH_ROW, PREFETCH_TENSOR = (
+    4 << 10,
+    4 << 20,
+)  # bytes of the rows and tensors that are worth fetching ahead
 STREAM_TILE = 1024  # elements of the local tile that a non-temporal store is fed from
 KEEP_COST = 4  # additions; a dearer value is kept between passes rather than computed again
 
@@ -303,6 +307,29 @@ def row_lanes(statements: Iterable[Statement], vector: int) -> int:
     """Accumulators side by side in one pass over a row: several vectors where the work between them is short."""
     dearest = max((statement_cost(s) for s in statements if isinstance(s, Compute)), default=0.0)
     return vector * (2 if dearest > 8 else 4)
+
+
+def prefetched_rows(nest: Nest, schedule: Schedule, analysis: Analysis) -> tuple[Load, ...]:
+    """Loads of whole rows, of several passes and from a large tensor, whose next row is fetched ahead of its turn."""
+    if schedule.mode is not Mode.ROWS or len(nest.reductions) != 1 or not nest.parallel:
+        return ()
+    (row,), item = nest.reductions, nest.parallel[-1]
+    points = product(axis.extent for axis in nest.axes)
+    if not isinstance(points, int) or not isinstance(row.extent, int):
+        return ()
+    found: dict[str, Load] = {}
+    for statement in nest.body:
+        if isinstance(statement, Load) and not statement.guards and analysis.phase[statement.name] == 0:
+            (index,) = statement.index
+            plain = index.stride(row.name) == 1 and not set(index.variables) & analysis.definitions.keys()
+            size = row.extent * statement.dtype.itemsize
+            large = (
+                PREFETCH_ROW <= size <= 4 * PREFETCH_ROW
+                and points * statement.dtype.itemsize >= PREFETCH_TENSOR
+            )
+            if plain and large and index.stride(item.name) != 0:
+                found.setdefault(statement.buffer, statement)
+    return tuple(found.values())
 
 
 def extent_of(nest: Nest, name: str) -> Dim:

@@ -61,6 +61,8 @@ static void layer_norm(const float* x_data, const float* r_data, const float* ga
         sum_lanes[lane] = sum_lanes[lane] + add;
       });
       const float sum = gc_fold(sum_lanes, [](float a, float b) { return a + b; });
+      gc_prefetch(x_data + i * 1024 + 1024, 1024);
+      gc_prefetch(r_data + i * 1024 + 1024, 1024);
       const float mean = sum / position;
       mean_data[i] = mean;
       alignas(64) float sum_1_lanes[64];
