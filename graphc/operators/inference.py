@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
 from graphc.operators.parameters import Parameters
-from graphc.types import Dim, DType, format_dim, product, same_dim
+from graphc.types import Dim, DType, dim_symbols, format_dim, product, same_dim, symbol
 
 PartialShape: TypeAlias = "tuple[Dim, ...] | None"
 Cell = TypeVar("Cell")
+
+_GUESS = "_unknown"
 
 
 class ContradictionError(Exception):
@@ -47,6 +49,16 @@ def format_shape(shape: PartialShape) -> str:
     if shape is None:
         return "?"
     return f"[{','.join(format_dim(dim) if is_known(dim) else '?' for dim in shape)}]"
+
+
+def guess(number: int) -> Dim:
+    """A symbolic dimension that stands for an unknown one while a composition runs."""
+    return symbol(f"{_GUESS}{number}")
+
+
+def is_guess(dim: Dim) -> bool:
+    """Whether a dimension is unknown while a composition runs: it may turn out to be any number, 1 too."""
+    return any(name.startswith(_GUESS) for name in dim_symbols((dim,)))
 
 
 def merge_dims(a: Dim, b: Dim) -> Dim:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from graphc.ir.graph import Value
 from graphc.operators.axes import normalize_axes, normalize_axis
 from graphc.operators.declare import Context, Operator, declare
-from graphc.operators.inference import BrokenRuleError, ShapeFrame, same_dtype_but
+from graphc.operators.inference import BrokenRuleError, ShapeFrame, is_guess, same_dtype_but
 from graphc.operators.parameters import INTEGERS, Parameter, Parameters, boolean, integer, integers, optional
 from graphc.primitives.builder import Builder
 from graphc.types import Dim, dimension, floor_divide, product, same_dim
@@ -214,6 +214,8 @@ declare(
 def _squeeze(builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context) -> Value:
     x = inputs[0]
     if parameters.axis is None:
+        if any(is_guess(dim) for dim in x.type.shape):
+            raise BrokenRuleError("an axis of unknown size may be dropped or not", help="give axis=")
         dropped = {axis for axis, dim in enumerate(x.type.shape) if dim == 1}
     else:
         dropped = set(normalize_axes(parameters.axis, x.type.rank))

@@ -16,7 +16,9 @@ from graphc.operators.inference import (
     Frame,
     PartialShape,
     format_shape,
+    guess,
     is_complete,
+    is_guess,
     is_known,
     merge_dtypes,
     merge_shapes,
@@ -24,7 +26,7 @@ from graphc.operators.inference import (
 from graphc.primitives.builder import Builder
 from graphc.symbol.hints import dtype_hint, shape_hint
 from graphc.symbol.node import Entry, SymbolNode, describe_source
-from graphc.types import Dim, DType, TensorType, dim_symbols, symbol
+from graphc.types import Dim, DType, TensorType
 
 if TYPE_CHECKING:
     pass
@@ -117,7 +119,7 @@ def _compose(node: SymbolNode, inputs: Sequence[PartialShape]) -> tuple[PartialS
     for position, shape in enumerate(inputs):
         dims = []
         for dim in shape or ():
-            dims.append(dim if is_known(dim) else symbol(f"_unknown{fresh}"))
+            dims.append(dim if is_known(dim) else guess(fresh))
             fresh += not is_known(dim)
         values.append(builder.input(f"input{position}", TensorType(DType.F32, tuple(dims))))
     try:
@@ -128,11 +130,7 @@ def _compose(node: SymbolNode, inputs: Sequence[PartialShape]) -> tuple[PartialS
         if fresh:
             return ()
         raise
-    return tuple(tuple(_forget(dim) for dim in value.type.shape) for value in outputs)
-
-
-def _forget(dim: Dim) -> Dim:
-    return 0 if any(name.startswith("_unknown") for name in dim_symbols((dim,))) else dim
+    return tuple(tuple(0 if is_guess(dim) else dim for dim in value.type.shape) for value in outputs)
 
 
 # Element types

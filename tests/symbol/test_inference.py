@@ -7,7 +7,10 @@ import pytest
 import torch
 
 import graphc as mx
+from graphc.operators import operator
 from graphc.types import symbol as dimension_symbol
+from support.cases import Case
+from support.operator_cases import CASES
 
 data = mx.sym.Variable("data")
 
@@ -193,3 +196,37 @@ def test_equal_applications_are_composed_once(monkeypatch: pytest.MonkeyPatch) -
         net = mx.sym.FullyConnected(net, num_hidden=4)
     net.infer_shape(data=(3, 4))
     assert len(calls) == 1
+
+
+def agrees(partial: tuple[Any, ...], full: tuple[Any, ...]) -> bool:
+    """Unknown is always right; what is known must be the truth."""
+    return not partial or (
+        len(partial) == len(full)
+        and all(known in (0, true) for known, true in zip(partial, full, strict=True))
+    )
+
+
+# An index or a condition may have two shapes; when nothing is known of it, the usual one is taken.
+USUAL = ("pick", "where")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.shapes], ids=str)
+def test_partial_inference_never_errs(case: Case) -> None:
+    """With dimensions or whole shapes hidden, what is inferred is what is true."""
+    inputs = {name: mx.sym.Variable(name) for name in case.shapes}
+    function = getattr(mx.sym, case.operator)
+    counted = operator(case.operator).counted
+    net = function(*inputs.values(), **case.parameters) if counted else function(**inputs, **case.parameters)
+    full = net.infer_shape(**case.shapes)
+    hidings = [
+        {name: (0, *shape[1:]) for name, shape in case.shapes.items()},
+        {name: (*shape[:-1], 0) for name, shape in case.shapes.items()},
+        {name: (0,) * len(shape) for name, shape in case.shapes.items()},
+    ]
+    if case.operator not in USUAL:
+        for hidden in case.shapes:
+            hidings.append({name: shape for name, shape in case.shapes.items() if name != hidden})
+    for given in hidings:
+        partial = net.infer_shape_partial(**given)
+        for found, true in zip(partial, full, strict=True):
+            assert all(agrees(*pair) for pair in zip(found, true, strict=True)), (given, partial, full)
