@@ -94,14 +94,15 @@ def add_workspaces(program: Program) -> Program:
 def _functions(program: Program, target: CpuTarget) -> list[Function]:
     """The function of each kernel; structurally equal kernels share one."""
     names = Names(program.symbols)
+    keys = [structure(kernel) for kernel in program.kernels]
     shared: dict[str, list[Kernel]] = {}
-    for kernel in program.kernels:
-        shared.setdefault(structure(kernel), []).append(kernel)
+    for key, kernel in zip(keys, program.kernels, strict=True):
+        shared.setdefault(key, []).append(kernel)
     made = {
         key: generate_function(kernels[0], names.new(kernels[0].name), target, tuple(kernels[1:]))
         for key, kernels in shared.items()
     }
-    return [made[structure(kernel)] for kernel in program.kernels]
+    return [made[key] for key in keys]
 
 
 def _units(functions: list[Function]) -> list[list[Function]]:
