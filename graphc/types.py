@@ -72,6 +72,11 @@ class DType(enum.Enum):
         return DType.F32 if self in (DType.F16, DType.BF16) else self
 
     @property
+    def long_name(self) -> str:
+        """The name that numpy, torch and MXNet use: float32."""
+        return _TORCH[self.value]
+
+    @property
     def torch(self) -> torch.dtype:
         import torch
 

@@ -36,7 +36,7 @@ def format_value(value: Any, given: Any = None) -> str:
     if isinstance(given, str) and (isinstance(value, float) or re.fullmatch(r"\s*-?\d+\s*", given)):
         return given.strip()
     if isinstance(value, DType):
-        return str(value.torch).removeprefix("torch.")
+        return value.long_name
     return str(value)
 
 
