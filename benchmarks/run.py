@@ -81,7 +81,7 @@ def describe_machine() -> dict[str, Any]:
 def kernel_suite(
     suite: str, only: Sequence[str], peers: str, quick: bool, scratch: Path, machine: dict[str, Any]
 ) -> list[Record]:
-    """Rows of a suite in each setting of the allocator; the machine's best limits go into `machine`."""
+    """Rows of a suite in each setting of the allocator; the machine's median limits go into `machine`."""
     records: list[Record] = []
     settings = dict(list(SETTINGS.items())[:1]) if quick else SETTINGS
     for setting, environment in settings.items():
@@ -93,8 +93,8 @@ def kernel_suite(
         )
         records += [{**record, "setting": setting} for record in result["records"]]
         machine.setdefault("failures", {}).update(result["failures"])
-        for limit in ("bandwidth", "flops"):
-            machine[limit] = max(machine.get(limit, 0.0), result[limit])
+    for limit in ("bandwidth", "flops"):
+        machine[limit] = statistics.median([record[limit] for record in records] or [0.0])
     return with_ratios(records)
 
 

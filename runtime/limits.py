@@ -1,15 +1,16 @@
 """The machine's own limits, measured: the most bytes and the most floating-point operations a second.
 
 Figures of other days or machines say nothing about a run; `Limits.probe` is called in every round of a benchmark and
-the second best of all probes counts: a fraction of the limit is not flattered by a busy moment, and one odd reading of
-the clock is no limit.
+the upper quartile of the rounds counts. A busy moment lowers a reading, and must not flatter a fraction of the limit; a
+virtual machine whose cores move to other sockets may double one, and that is not the limit of the other rounds.
 """
 
 from __future__ import annotations
 
 import ctypes
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,11 @@ COUNT = 32 << 20
 FMA_STEPS = 500_000
 
 
-class Samples:
-    """The two best readings of each probe."""
-
-    def __init__(self) -> None:
-        self._best: dict[str, list[float]] = {}
-
-    def add(self, name: str, value: float) -> None:
-        self._best[name] = sorted([*self._best.get(name, ()), value])[-2:]
-
-    def of(self, name: str) -> float:
-        """The second best reading; the only one while there is one."""
-        return self._best[name][0]
+def typical_limit(readings: Sequence[float]) -> float:
+    """The upper quartile of the readings of all rounds."""
+    if len(readings) == 1:
+        return readings[0]
+    return statistics.quantiles(readings, n=4, method="inclusive")[2]
 
 
 class Limits:
@@ -57,35 +51,41 @@ class Limits:
             self._library.graphc_limit_fill(_pointer(array), ctypes.c_int64(count), ctypes.c_float(1))
         self.lanes = int(self._library.graphc_limit_lanes())
         self.threads = 0
-        self._samples = Samples()
+        self._bandwidths: list[float] = []
+        self._flops: list[float] = []
         self.probe()
 
     @property
     def bandwidth(self) -> float:
-        return max(self._samples.of(name) for name in ("copy", "triad", "read"))
+        return typical_limit(self._bandwidths)
 
     @property
     def flops(self) -> float:
-        return self._samples.of("fma")
+        return typical_limit(self._flops)
+
+    def begin(self) -> None:
+        """Forget the readings of earlier rounds, when another measurement starts."""
+        self._bandwidths.clear()
+        self._flops.clear()
+        self.probe()
 
     def probe(self) -> None:
         """Measure once more (about 20 ms)."""
         a, b, c = (_pointer(array) for array in self._arrays)
         count = ctypes.c_int64(self._count)
         library, bytes_an_array = self._library, 4 * self._count
-        passes: tuple[tuple[str, int, Callable[[], object]], ...] = (
-            ("copy", 2, lambda: library.graphc_limit_copy(a, b, count)),
-            ("triad", 3, lambda: library.graphc_limit_triad(a, b, c, count)),
-            ("read", 1, lambda: library.graphc_limit_read(a, count)),
+        passes: tuple[tuple[int, Callable[[], object]], ...] = (
+            (2, lambda: library.graphc_limit_copy(a, b, count)),
+            (3, lambda: library.graphc_limit_triad(a, b, c, count)),
+            (1, lambda: library.graphc_limit_read(a, count)),
         )
-        for name, arrays, run in passes:
-            self._samples.add(name, arrays * bytes_an_array / _seconds(run))
+        self._bandwidths.append(max(arrays * bytes_an_array / _seconds(run) for arrays, run in passes))
         start = time.perf_counter()
         self.threads = library.graphc_limit_fma(
             ctypes.c_int64(FMA_STEPS), ctypes.c_float(0.5), ctypes.byref(self._sink)
         )
         operations = FMA_STEPS * 16 * self.lanes * 2 * self.threads
-        self._samples.add("fma", operations / (time.perf_counter() - start))
+        self._flops.append(operations / (time.perf_counter() - start))
 
 
 class TorchLimits:
@@ -100,7 +100,8 @@ class TorchLimits:
         self._device = torch.device(device)
         self._arrays = [torch.zeros(nbytes // 4, device=self._device) for _ in range(2)]
         self._matrix = torch.ones(order, order, device=self._device)
-        self._samples = Samples()
+        self._bandwidths: list[float] = []
+        self._flops: list[float] = []
         # The first calls pay for libraries that are loaded on demand.
         self._copy()
         self._product()
@@ -110,16 +111,16 @@ class TorchLimits:
         """Measure once more."""
         source = self._arrays[0]
         moved = 2 * source.numel() * source.element_size()
-        self._samples.add("copy", moved / _seconds(self._copy))
-        self._samples.add("product", 2 * self._matrix.shape[0] ** 3 / _seconds(self._product))
+        self._bandwidths.append(moved / _seconds(self._copy))
+        self._flops.append(2 * self._matrix.shape[0] ** 3 / _seconds(self._product))
 
     @property
     def bandwidth(self) -> float:
-        return self._samples.of("copy")
+        return typical_limit(self._bandwidths)
 
     @property
     def flops(self) -> float:
-        return self._samples.of("product")
+        return typical_limit(self._flops)
 
     def _copy(self) -> None:
         self._arrays[1].copy_(self._arrays[0])

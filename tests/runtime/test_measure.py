@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from graphc.runtime import measure
-from graphc.runtime.limits import Limits, Samples, TorchLimits
+from graphc.runtime.limits import Limits, TorchLimits, typical_limit
 from graphc.runtime.measure import Timing, alternate
 
 
@@ -63,12 +63,8 @@ def test_spread_is_between_the_quartiles() -> None:
 
 
 def test_one_odd_reading_is_no_limit() -> None:
-    samples = Samples()
-    samples.add("copy", 40.0)
-    assert samples.of("copy") == 40.0
-    for value in (50.0, 9000.0, 48.0):
-        samples.add("copy", value)
-    assert samples.of("copy") == 50.0
+    assert typical_limit([40.0]) == 40.0
+    assert typical_limit([50.0, 9000.0, 48.0, 49.0, 3.0]) == 50.0
 
 
 @pytest.mark.parametrize(
