@@ -85,6 +85,14 @@ def test_scattered_sums() -> None:
     assert "gc_scatter_add_rows<float>" in native.source and "plain(" in native.source
 
 
+def test_labels_outside_32_bits_hit_nothing() -> None:
+    native = named([c.cross_entropy(4, 70, "entropy")])
+    arrays = native.inputs()
+    arrays["entropy.label"][:] = [5, 5 + 2**32, -1, 2**63 - 1]
+    loss = native.run(arrays)["entropy.dx"].sum(1)
+    np.testing.assert_allclose(loss, [0, 1, 1, 1], atol=1e-5)
+
+
 def test_nothing_to_do() -> None:
     cases = [c.gelu_residual(0, 5, "gelu"), c.total((0, 4), "total"), c.softmax(3, 0, "softmax")]
     got = named(cases).run({"gelu.bias": np.ones(5, "f")})

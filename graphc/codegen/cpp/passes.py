@@ -8,10 +8,12 @@ from contextlib import ExitStack, contextmanager
 from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_factor, dim_text, fold
 from graphc.codegen.cpp.lane_loops import LaneLoopPrinter
 from graphc.codegen.cpp.schedule import (
+    PREFETCH_MOST,
     STREAM_TILE,
     Mode,
     Schedule,
     extent_of,
+    guess,
     prefetched_rows,
     row_lanes,
 )
@@ -308,13 +310,14 @@ class PassPrinter(LaneLoopPrinter):
             self._prefetch_next()
 
     def _prefetch_next(self) -> None:
-        """Fetch the next item's rows while the later passes of this one work in cache."""
+        """Fetch the next item's rows, or as much of them as L1 holds, while later passes of this one work in cache."""
         for load in prefetched_rows(self.nest, self.schedule, self.analysis):
             (row,) = self.nest.reductions
             step = Affine.axis(self.nest.parallel[-1].name) + 1
             place = load.index[0].substitute({row.name: Affine(), self.nest.parallel[-1].name: step})
             start = f"{self.buffers[load.buffer]} + {affine_text(place, self.env)}"
-            self.out.line(f"gc_prefetch({start}, {dim_text(row.extent)});")
+            count = min(guess(row.extent), PREFETCH_MOST // load.dtype.itemsize)
+            self.out.line(f"gc_prefetch({start}, {count});")
 
     def _row_block(self, roots: Sequence[str]) -> int:
         """Accumulators of a pass along rows: no more than a short row needs."""

@@ -43,10 +43,8 @@ TURN_ROWS, TURN_LANES = (
     64,
     128,
 )  # a tile that is transposed in cache: elements of the turned and of the vector axis
-PREFETCH_ROW, PREFETCH_TENSOR = (
-    4 << 10,
-    4 << 20,
-)  # bytes of the rows and tensors that are worth fetching ahead
+# Bytes of the rows and tensors that are worth fetching ahead, and how much of a row is fetched at once.
+PREFETCH_ROW, PREFETCH_TENSOR, PREFETCH_MOST = 4 << 10, 4 << 20, 16 << 10
 STREAM_TILE = 1024  # elements of the local tile that a non-temporal store is fed from
 KEEP_COST = 4  # additions; a dearer value is kept between passes rather than computed again
 
@@ -323,10 +321,7 @@ def prefetched_rows(nest: Nest, schedule: Schedule, analysis: Analysis) -> tuple
             (index,) = statement.index
             plain = index.stride(row.name) == 1 and not set(index.variables) & analysis.definitions.keys()
             size = row.extent * statement.dtype.itemsize
-            large = (
-                PREFETCH_ROW <= size <= 4 * PREFETCH_ROW
-                and points * statement.dtype.itemsize >= PREFETCH_TENSOR
-            )
+            large = size >= PREFETCH_ROW and points * statement.dtype.itemsize >= PREFETCH_TENSOR
             if plain and large and index.stride(item.name) != 0:
                 found.setdefault(statement.buffer, statement)
     return tuple(found.values())
