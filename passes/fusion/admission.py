@@ -51,18 +51,30 @@ class Admission:
     def leave_to_epilogue(self, node: Node, space: Space) -> bool:
         if primitive(node.primitive).kind is Kind.VIEW:
             return False
-        return bool(space.reduction) and any(value.name in self.epilogues for value in node.outputs)
+        return bool(space.reduction) and self.in_epilogue(node)
 
-    def may_recompute(self, node: Node, *, strictly: bool = False) -> bool:
-        """Cheap, and what it reads is no larger (or smaller) than what it makes or lies in memory anyway."""
-        if not cost.is_cheap(node) or (
-            primitive(node.primitive).kind is Kind.ELEMENTWISE
-            and any(value.name in self.epilogues for value in node.outputs)
-        ):
+    def may_recompute(
+        self, node: Node, *, stored: bool = False, at_hand: frozenset[str] = frozenset()
+    ) -> bool:
+        """True when readers had better compute a node again than read its result.
+
+        It is cheap, and nothing larger than its result must be kept for it; operands `at_hand` are kept anyway. Where
+        the result is `stored` in any case, reading it must cost more than reading the operands.
+        """
+        if not cost.is_cheap(node):
             return False
         made = sum(cost.nbytes(value, self.options) for value in node.outputs)
-        read = sum(map(self.bytes_kept_for, dict.fromkeys(node.inputs)))
-        return read < made if strictly else read <= made + made // 8
+        operands = dict.fromkeys(node.inputs)
+        if stored:
+            return sum(map(self.bytes_read_for, operands)) < made
+        kept = sum(self.bytes_kept_for(value) for value in operands if value.name not in at_hand)
+        if kept and primitive(node.primitive).kind is Kind.ELEMENTWISE and self.in_epilogue(node):
+            return False
+        return kept <= made + made // 8
+
+    def in_epilogue(self, node: Node) -> bool:
+        """True when a contraction's epilogue can compute a node."""
+        return any(value.name in self.epilogues for value in node.outputs)
 
     def keeps_more(self, space: Space, node: Node) -> bool:
         """True when joining keeps larger values alive up to the space's kernel, which does not read them anyway."""
@@ -71,16 +83,20 @@ class Admission:
         return sum(map(self.bytes_kept_for, fresh)) > made + made // 8
 
     def bytes_kept_for(self, value: Value) -> int:
-        """Bytes of the arena that must stay alive so that a value can be computed: none of inputs and constants."""
+        """Bytes of the arena that must stay alive so that a value can be read: none for inputs and constants."""
+        return self.bytes_read_for(value) if value.name in self.graph.producers else 0
+
+    def bytes_read_for(self, value: Value) -> int:
+        """Bytes from which a value comes: its own, those of what it repeats, none for a constant."""
         producer = self.graph.producers.get(value.name)
+        size = cost.nbytes(value, self.options)
         if producer is None:
-            return 0
+            return size
         kind = primitive(producer.primitive).kind
         if kind is Kind.CONSTANT:
             return 0
-        size = cost.nbytes(value, self.options)
         if kind is Kind.VIEW and len(producer.inputs) == 1:
-            return min(size, self.bytes_kept_for(producer.inputs[0]))
+            return min(size, self.bytes_read_for(producer.inputs[0]))
         return size
 
     # Limits and legality
@@ -106,6 +122,8 @@ class Admission:
         if kind is Kind.REDUCTION or kind is Kind.WINDOW:
             if len(accesses) > 1:
                 raise RefusedError("it is read at several positions")
+            if kind is Kind.WINDOW and space.reduction:
+                raise RefusedError("every pass of the reduction would look its windows up again")
             if kind is Kind.WINDOW and windows.reduces(node) and not space.level(value):
                 raise RefusedError("its windows would be computed again for every element it is broadcast to")
             return
@@ -152,6 +170,28 @@ class Admission:
         if names is None:
             return False
         return not self.row_fits(space, names)
+
+    def commit_rows(self, space: Space, value: Value) -> None:
+        """Turn axes into reduction axes for a value that comes from a reduction over them, before that one joins.
+
+        The value may then be stored once a row, for other readers.
+        """
+        reduction = self.reduced.get(value.name)
+        accesses = space.accesses[value.name]
+        if reduction is None or space.reduction or space.anchor or len(accesses) != 1 or space.level(value):
+            return
+        try:
+            names = reduction_axes(space, reduction, accesses[0])
+        except NotFittingError:
+            return
+        if not names or not self.row_fits(space, names):
+            return
+        rest = [name for name in space.parallel if name not in names]
+        aligned = all(
+            {name for place in row for name in place.variables} == set(names) for row in space.rows.values()
+        )
+        if aligned and ix.covers(accesses[0].index, value.type.shape, rest, space.extents):
+            space.make_reduction(names)
 
     def along_rows(self, space: Space, value: Value, stored: bool) -> bool:
         """True when a space runs along the rows a value belongs to, or makes it from what lies in memory anyway."""
