@@ -31,6 +31,7 @@ from graphc.passes.fusion.rewrite import rename_scalars
 from graphc.passes.fusion.simplify import simplify
 from graphc.passes.fusion.space import Space
 from graphc.passes.fusion.storage import Storage
+from graphc.primitives.declare import Kind, primitive
 from graphc.types import Shape, product
 
 
@@ -302,7 +303,8 @@ class _Binder:
         anchor = self.anchor(group, operands, nests)
         origins = merge_origins(*(node.origins for node in members))
         fallback = next(iter(group.nests[0].targets), "copy")
-        name = group_name(members, fallback) if members else identifier(f"copy_{fallback}")
+        shown = [n for n in members if primitive(n.primitive).kind is not Kind.CONSTANT] or members
+        name = group_name(shown, fallback) if members else identifier(f"copy_{fallback}")
         return Kernel(name, tuple(parameters), named, anchor, origins), tuple(arguments)
 
     def shown(self, group: Group, place: str) -> str:

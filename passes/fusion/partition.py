@@ -198,13 +198,25 @@ class _Partitioner:
                 )
             elif self.try_join(readers[0], node, ()):
                 return
-        elif readers and self.admission.may_recompute(node, strictly=must_store):
+        elif readers and self.admission.may_recompute(
+            node, stored=must_store, at_hand=self.at_hand(node, readers)
+        ):
             left = [space for space in readers if not self.try_join(space, node, ())]
             if not left and not must_store:
                 return
             candidates = left or readers
         if not self.join_and_store(node, used, candidates, whole):
             self.open_space(node, used)
+
+    def at_hand(self, node: Node, readers: Sequence[Space]) -> frozenset[str]:
+        """Operands that each of these spaces, or one that runs after it, reads from memory anyway."""
+
+        def is_kept(value: Value, space: Space) -> bool:
+            later = self.loaders_of(value) if value.name in self.graph.producers else ()
+            return any(s is space or self.reach.reaches(space.number, s.number) for s in later)
+
+        operands = dict.fromkeys(node.inputs)
+        return frozenset(v.name for v in operands if all(is_kept(v, space) for space in readers))
 
     def place_parts(self, node: Node) -> None:
         """A concat that is stored: each part has a space of its own, which writes its piece of the result."""
@@ -239,9 +251,7 @@ class _Partitioner:
                     node, space, False, "another reader runs before this one: fusing would make a cycle"
                 )
                 continue
-            if any(value.name in self.admission.epilogues for value in used) and (
-                space.reduction or space.anchor
-            ):
+            if self.admission.in_epilogue(node) and (space.reduction or space.anchor):
                 self.decide(node, space, False, "it is left to the epilogue of the contraction it comes from")
                 continue
             if self.try_join(space, node, used):
@@ -294,6 +304,8 @@ class _Partitioner:
             return
         self.admission.check(space, node, value, bool(stored))
         self.admission.bind(space, node, value)
+        if stored:
+            self.admission.commit_rows(space, value)
         if stored and any(not space.level(v) for v in stored):
             raise RefusedError(_NOT_ONCE)
         requests = self.admission.operand_requests(space, node)
