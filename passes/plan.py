@@ -1,47 +1,37 @@
 """Plan the arena: an offset, a size and a lifetime for every intermediate buffer of a program.
 
-Offsets are found greedily over buffers in several orders (Pisarchyk and Lee, Efficient Memory Management for Deep
-Neural Net Inference, 2020, arXiv:2001.03288: greedy by size; also by size times lifetime, by first use and by the
-breadth of the steps), the smallest arena wins. A kernel's result that took over an operand's memory shares its buffer
-since fusion, so one lifetime covers both.
+Offsets come from a strategy of `passes/offsets.py`. A kernel's result that took over an operand's memory shares its
+buffer since fusion, so one lifetime covers both.
 """
 
 from __future__ import annotations
 
-import bisect
-import heapq
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from graphc.diagnostics import fail
+from graphc.diagnostics import closest, fail
 from graphc.ir.program import Buffer, Lifetime, Placement, Plan, Program, Role
+from graphc.passes.offsets import STRATEGIES, Block, live_bytes
 from graphc.types import evaluate
 
 ALIGNMENT = 64
 ARENA_ROLES = (Role.INTERMEDIATE, Role.WORKSPACE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A buffer to be placed: rounded size in bytes, steps from first to last."""
+def plan(program: Program, sizes: Mapping[str, int] | None = None, strategy: str = "optimal") -> Plan:
+    """The arena for given sizes of the symbolic dimensions; error G602 when one is missing or not positive.
 
-    buffer: int
-    size: int
-    nbytes: int
-    first: int
-    last: int
-
-
-def plan(program: Program, sizes: Mapping[str, int] | None = None) -> Plan:
-    """The arena for given sizes of the symbolic dimensions; error G602 when one is missing or not positive."""
+    strategy: none, inplace, coshare, both or optimal (G101 for another), as in `passes/offsets.py`. Taking over an
+    operand's memory is fusion's part: it is in the program already, or not.
+    """
+    check_strategy(strategy)
     values = _checked(program, sizes or {})
     lifetimes = buffer_lifetimes(program)
     blocks = []
     for index, lifetime in sorted(lifetimes.items()):
         nbytes = buffer_nbytes(program.buffers[index], values)
-        blocks.append(_Block(index, _aligned(nbytes), nbytes, lifetime.first, lifetime.last))
-    offsets = _best(blocks)
+        blocks.append(Block(index, _aligned(nbytes), nbytes, lifetime.first, lifetime.last))
+    offsets = STRATEGIES[strategy](blocks)
     size = max((offsets[block.buffer] + block.size for block in blocks), default=0)
     placements = tuple(
         Placement(block.buffer, offsets[block.buffer], block.nbytes, lifetimes[block.buffer])
@@ -55,6 +45,15 @@ def plan(program: Program, sizes: Mapping[str, int] | None = None) -> Plan:
         sum(block.size for block in blocks),
         max(live_bytes(blocks, len(program.steps)), default=0),
     )
+
+
+def check_strategy(strategy: str) -> None:
+    """Raise G101 for a strategy that there is not."""
+    if strategy not in STRATEGIES:
+        hint = closest(strategy, list(STRATEGIES))
+        raise fail(
+            "G101", f"there is no memory strategy {strategy!r}", help=hint or f"use {', '.join(STRATEGIES)}"
+        )
 
 
 def _checked(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
@@ -91,112 +90,6 @@ def buffer_lifetimes(program: Program) -> dict[int, Lifetime]:
     return {index: Lifetime(first[index], last[index]) for index in first}
 
 
-def live_bytes(blocks: Sequence[_Block], steps: int) -> list[int]:
-    """The sum of live sizes at each step."""
-    change = [0] * (steps + 1)
-    for block in blocks:
-        change[block.first] += block.size
-        change[block.last + 1] -= block.size
-    result, live = [], 0
-    for difference in change[:steps]:
-        live += difference
-        result.append(live)
-    return result
-
-
-# Offsets
-
-
-def _best(blocks: Sequence[_Block]) -> dict[int, int]:
-    """Offsets by buffer: the best of several greedy orders, stopping at the lower bound."""
-    if not blocks:
-        return {}
-    live = live_bytes(blocks, max(block.last for block in blocks) + 1)
-    bound = max(live)
-    orders: list[Callable[[_Block], tuple[float, ...]]] = [
-        lambda block: (-block.size, block.first),
-        lambda block: (-block.size * (block.last - block.first + 1), block.first),
-        lambda block: (block.first, -block.size),
-        lambda block: (-max(live[block.first], live[block.last]), -block.size, block.first),
-        lambda block: (block.first - block.last, -block.size),
-    ]
-    best: dict[int, int] = {}
-    least = -1
-    for order in orders:
-        offsets = _greedy(sorted(blocks, key=order))
-        size = max(offsets[block.buffer] + block.size for block in blocks)
-        if least < 0 or size < least:
-            best, least = offsets, size
-        if least == bound:
-            break
-    return best
-
-
-def _greedy(blocks: Sequence[_Block]) -> dict[int, int]:
-    """Place blocks in order, each at the lowest offset of the tightest gap between placed ones alive with it."""
-    offsets: dict[int, int] = {}
-    placed = _IntervalIndex(max(block.last for block in blocks) + 1)
-    for block in blocks:
-        end = 0
-        best, gap = -1, -1
-        for offset, stop in placed.overlapping(block.first, block.last):
-            room = offset - end
-            if room >= block.size and (gap < 0 or room < gap):
-                best, gap = end, room
-            end = max(end, stop)
-        offsets[block.buffer] = best if best >= 0 else end
-        placed.add(block.first, block.last, offsets[block.buffer], offsets[block.buffer] + block.size)
-    return offsets
-
-
-class _IntervalIndex:
-    """Placed blocks by the steps over which they live: a segment tree of sorted lists."""
-
-    def __init__(self, steps: int) -> None:
-        self._size = 1 << max(0, (steps - 1).bit_length())
-        self._cover: list[list[tuple[int, int]]] = [[] for _ in range(2 * self._size)]
-        self._inside: list[list[tuple[int, int]]] = [[] for _ in range(2 * self._size)]
-
-    def _nodes(self, first: int, last: int) -> list[int]:
-        low, high = first + self._size, last + self._size + 1
-        nodes = []
-        while low < high:
-            if low & 1:
-                nodes.append(low)
-                low += 1
-            if high & 1:
-                high -= 1
-                nodes.append(high)
-            low >>= 1
-            high >>= 1
-        return nodes
-
-    def add(self, first: int, last: int, offset: int, stop: int) -> None:
-        """Record memory from offset to stop in use over these steps."""
-        ancestors: set[int] = set()
-        for node in self._nodes(first, last):
-            bisect.insort(self._cover[node], (offset, stop))
-            while node > 1:
-                node >>= 1
-                ancestors.add(node)
-        for node in ancestors:
-            bisect.insort(self._inside[node], (offset, stop))
-
-    def overlapping(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Memory in use at any of these steps, by offset; a block may occur twice."""
-        lists: list[list[tuple[int, int]]] = []
-        seen: set[int] = set()
-        for node in self._nodes(first, last):
-            lists += [self._cover[node], self._inside[node]]
-            while node > 1:
-                node >>= 1
-                if node in seen:
-                    break
-                seen.add(node)
-                lists.append(self._cover[node])
-        return list(heapq.merge(*(entries for entries in lists if entries)))
-
-
 # Reports
 
 
@@ -207,7 +100,7 @@ def memory_report(program: Program, made: Plan) -> dict[str, Any]:
     for buffer in program.buffers:
         by_role[buffer.role.value] += buffer_nbytes(buffer, sizes)
     blocks = [
-        _Block(p.buffer, _aligned(p.size), p.size, p.lifetime.first, p.lifetime.last) for p in made.placements
+        Block(p.buffer, _aligned(p.size), p.size, p.lifetime.first, p.lifetime.last) for p in made.placements
     ]
     live = live_bytes(blocks, len(program.steps))
     peak = max(range(len(live)), key=live.__getitem__, default=0)

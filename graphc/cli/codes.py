@@ -31,7 +31,7 @@ CODES: dict[str, Code] = {
     # Composition
     "G101": Code(
         "unknown operator, initializer or optimizer",
-        "No operator (initializer, optimizer) has this name.",
+        "No operator (initializer, optimizer, memory strategy) has this name.",
         "mx.sym.FullyConected(data, num_hidden=10)",
         "Take one of the close matches, or list the names with dir(mx.sym).",
     ),
