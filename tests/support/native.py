@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 import platform
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Threads that wait asleep: on a busy machine a spinning one keeps the others from the core. Read when libgomp loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 ROOT = Path(__file__).parents[2]
 DRIVERS = ROOT / "tests" / "templates" / "drivers"
@@ -33,6 +37,11 @@ def targets() -> tuple[str, ...]:
     return ("native", *wider, "x86-64")
 
 
+def compiler() -> str:
+    """Return the C++ compiler under test."""
+    return os.environ.get("CXX", "g++")
+
+
 @functools.cache
 def build(driver: str, target: str = "native", extra: tuple[str, ...] = ()) -> ctypes.CDLL:
     """Compile `driver`.cpp for `target` with the flags of generated code and load it.
@@ -42,11 +51,21 @@ def build(driver: str, target: str = "native", extra: tuple[str, ...] = ()) -> c
     """
     library = Path(_folder().name) / f"{driver}-{target}-{abs(hash(extra))}.so"
     vectors = ("-mprefer-vector-width=512",) if platform.machine() == "x86_64" else ()
-    command = [os.environ.get("CXX", "g++"), *FLAGS, f"-march={target}", *vectors, *extra, f"-I{HEADERS}"]
+    command = [compiler(), *FLAGS, f"-march={target}", *vectors, *extra, f"-I{HEADERS}"]
     command += [str(DRIVERS / f"{driver}.cpp"), "-o", str(library), "-lmvec", "-lm"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return ctypes.CDLL(str(library))
+
+
+def vectorized_loops(driver: str, target: str = "x86-64-v3") -> set[str]:
+    """Return the "line:column" of each loop of `driver`.cpp that GCC turned into vector instructions."""
+    command = [compiler(), *FLAGS, f"-march={target}", f"-I{HEADERS}", "-fopt-info-vec-optimized"]
+    command += [str(DRIVERS / f"{driver}.cpp"), "-o", os.devnull]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found = re.findall(rf"{driver}\.cpp:(\d+:\d+): optimized: loop vectorized", result.stderr)
+    return set(found)
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> None:
