@@ -63,6 +63,8 @@ def test_large_enough_for_threads_and_streams() -> None:
         c.max_pool(90, 30, 31, 3, 2, 1, "pool"),
         c.sgd_updates((70001, 3, 1, 90, 120000), "sgd"),
         c.pad_concat(400, 130, 77, "concat"),
+        c.two_halves(2000, 1100, name="halves"),
+        c.two_halves(20, 11, "u8", name="small_halves"),
         c.dense(70, 90, 130, False, False, name="nn"),
         c.dense(1, 90, 130, False, True, name="row"),
         c.dense(33, 65, 20, True, True, batch=(2, 3), name="batched"),

@@ -495,3 +495,15 @@ def scatter(
         expected,
         1e-5 if dtype == "f32" else 1e-2,
     )
+
+
+def two_halves(rows: Size, half: int, dtype: str = "f32", name: str = "two_halves") -> Case:
+    """One nest that stores to both halves of one buffer."""
+    ts = types(x=f"{dtype}[{rows},{half}]", y=f"{dtype}[{rows},{2 * half}]")
+    b = NestBuilder(ts, i=dimension(rows), j=half)
+    x = b.load("x", "i", "j")
+    b.store("y", ["i", "j"], x)
+    b.store("y", ["i", affine(half, j=1)], b.compute("add", x, 1))
+    return Case(
+        make_kernel(name, ts, [b], outputs=["y"]), lambda a: {"y": np.concatenate([a["x"], a["x"] + 1], 1)}
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.codegen.cpp.expressions import affine_text, dim_factor, dim_text
+from graphc.codegen.cpp.expressions import TYPES, affine_text, dim_factor, dim_text
 from graphc.codegen.cpp.scalars import ScalarPrinter
 from graphc.codegen.cpp.schedule import PARALLEL_COST, STREAM_TILE, Mode, extent_of, item_axes
 from graphc.codegen.cpp.writer import Lanes
-from graphc.ir.kernel import Affine, Axis, Load, Store
+from graphc.ir.kernel import Affine, Axis, Compute, Load, Store
 from graphc.types import Dim, product
 
 
@@ -64,16 +64,14 @@ class LaneLoopPrinter(ScalarPrinter):
         with self.scope(), self.block(f"for (int64_t {v} = 0; {v} < {lanes.count}; ++{v})"):
             self._define_vector(lanes)
             self.define(self.needed(roots))
-            for store in stores:
-                if store.buffer in tiles:
-                    self.out.line(f"{tiles[store.buffer][0]}[{v}] = {self.env[store.value]};")
+            for number, store in enumerate(stores):
+                if number in tiles:
+                    self.out.line(f"{tiles[number][0]}[{v}] = {self.env[store.value]};")
                 else:
                     self.store(store)
             yield
-        for store in stores:
-            if store.buffer in tiles:
-                tile, copy = tiles[store.buffer]
-                self.out.line(f"{copy}({self._start_of(store, lanes.start)}, {tile}, {lanes.count});")
+        for number, (tile, copy) in tiles.items():
+            self.out.line(f"{copy}({self._start_of(stores[number], lanes.start)}, {tile}, {lanes.count});")
 
     def _simd_pragma(self, lanes: Lanes) -> str:
         """A plain one-dimensional map shares its only loop out to threads."""
@@ -124,12 +122,15 @@ class LaneLoopPrinter(ScalarPrinter):
                 tile = self.names.new(f"{load.name}_wide")
                 self.out.line(f"alignas(64) int32_t {tile}[{extent}];")
                 self.out.line(f"gc_copy({tile}, {self._start_of(load, '0')}, {extent});")
-                self.env[load.name] = f"{tile}[{lane}]"
+                # A cast reads the wide element as it is; arithmetic on the narrow type sees that type.
+                readers = [s for s in self.nest.body if load.name in self.analysis.reads(s)]
+                plain = all(isinstance(s, Compute) and s.operation in ("cast", "where") for s in readers)
+                self.env[load.name] = f"{tile}[{lane}]" if plain else f"({TYPES[load.dtype]}){tile}[{lane}]"
 
-    def _declare_tiles(self, stores: Sequence[Store], lanes: Lanes) -> dict[str, tuple[str, str]]:
-        """(local tile, function that copies it out) of the stores that do not go to memory at once."""
-        tiles: dict[str, tuple[str, str]] = {}
-        for store in stores:
+    def _declare_tiles(self, stores: Sequence[Store], lanes: Lanes) -> dict[int, tuple[str, str]]:
+        """(local tile, function that copies it out) of the stores, by number, that do not go to memory at once."""
+        tiles: dict[int, tuple[str, str]] = {}
+        for number, store in enumerate(stores):
             blocked = lanes.value != lanes.variable
             if blocked and store.buffer in self.schedule.streams:
                 kind, copy = "float", "gc_stream"
@@ -137,9 +138,9 @@ class LaneLoopPrinter(ScalarPrinter):
                 kind, copy = "int32_t", "gc_copy"
             else:
                 continue
-            tiles[store.buffer] = self.names.new(f"{store.buffer}_tile"), copy
+            tiles[number] = self.names.new(f"{store.buffer}_tile"), copy
             size = lanes.count if lanes.count.isdigit() else str(self._tile_size())
-            self.out.line(f"alignas(64) {kind} {tiles[store.buffer][0]}[{size}];")
+            self.out.line(f"alignas(64) {kind} {tiles[number][0]}[{size}];")
         return tiles
 
     def _tile_size(self) -> int:
