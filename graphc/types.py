@@ -139,6 +139,8 @@ def dimension(value: Any) -> Dim:
     if isinstance(value, int):
         return value
     if hasattr(value, "is_Integer"):
+        if not value.is_Integer and value.is_number:
+            raise TypeError(f"a dimension is an integer or a name, not the number {value}")
         return int(value) if value.is_Integer else value
     if hasattr(value, "__index__"):
         return int(value.__index__())
