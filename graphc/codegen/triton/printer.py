@@ -176,6 +176,7 @@ class Scope:
         values = arguments[1:] if statement.operation == "where" else arguments
         calls = scalars.helpers_of(statement.operation, source)
         bare = not calls and any(name not in self.literals for name in values) and len(values) > 1
+        bare = bare and (source is not DType.F64 or statement.operation in scalars.EXACT_WITH_LITERALS)
         operands = [
             as_operand(self.text[name]) if bare and name in values else as_operand(self.typed(name))
             for name in arguments

@@ -39,7 +39,8 @@ def _divide(operands: Sequence[str], dtype: DType) -> str:
 
 
 def _negate(operands: Sequence[str], dtype: DType) -> str:
-    return f"-{operands[0]}" if dtype is not DType.U8 else f"0 - {operands[0]}"
+    # Triton 3.6 takes -x for 0 - x, which has another sign at 0.
+    return f"{operands[0]} * -1.0" if dtype.is_float else f"0 - {operands[0]}"
 
 
 def _modulo(operands: Sequence[str], dtype: DType) -> str:
@@ -81,6 +82,9 @@ FORMS: Mapping[str, Form] = {
     "is_nan": lambda operands, dtype: f"{operands[0]} != {operands[0]}",
     "where": lambda operands, dtype: f"tl.where({', '.join(operands)})",
 }
+
+EXACT_WITH_LITERALS = ("add", "sub", "mul", "div", "where")
+"""Operations that take a literal in the type of the operand beside it; others round it to f32 in Triton 3.6."""
 
 REQUIRES: Mapping[str, tuple[str, ...]] = {
     "sinh": ("expm1",),
