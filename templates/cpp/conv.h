@@ -214,12 +214,44 @@ void gc_depthwise_weight_gradient(const gc_conv_shape& s, const T* x, const T* d
   }
 }
 
+// A small weight leaves too few rows to share out: each of a fixed number of chunks of images makes a weight gradient
+// of its own, in the calling thread's workspace, and these are added in order.
+template <class T, class Epilogue>
+void gc_weight_gradient_in_chunks(const gc_conv_shape& s, const T* x, const T* dy, const Epilogue& epilogue) {
+  const int64_t chunks = gc_min_of<int64_t>(s.batch, 8), size = s.out_channels * s.filter();
+  const int64_t threads = gc_min_of(s.groups * chunks, gc_threads_for((double)size * s.batch * s.pixels()));
+  T* const partial = ((gc_workspace<T>*)gc_thread_workspace())->weight;
+#pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
+  for (int64_t item = 0; item < s.groups * chunks; ++item) {
+    const int64_t group = item / chunks, chunk = item % chunks;
+    const int64_t first = s.batch * chunk / chunks, images = s.batch * (chunk + 1) / chunks - first;
+    T* const out = partial + chunk * size + group * s.group_out() * s.filter();
+    gc_contract_region<T>(
+        0, s.filter(), 0, s.group_out(), images * s.pixels(),
+        gc_image_rows<T>{x + (first * s.in_channels + group * s.group_in()) * s.plane(), s},
+        gc_pixels_by_channel<T>{dy + (first * s.out_channels + group * s.group_out()) * s.pixels(), s},
+        [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
+          for (int64_t j = 0; j < columns; ++j)
+            for (int64_t i = 0; i < rows; ++i) out[(n + j) * s.filter() + m + i] = sums[i * sums_row + j];
+        });
+  }
+  for (int64_t chunk = 1; chunk < chunks; ++chunk)
+#pragma omp simd
+    for (int64_t i = 0; i < size; ++i) partial[i] += partial[chunk * size + i];
+  for (int64_t channel = 0; channel < s.out_channels; ++channel)
+    epilogue(channel, (int64_t)0, s.filter(), (const T*)partial + channel * s.filter());
+}
+
 // dw^T = (image rows) (dy by channel): the long sum runs over images and pixels.
 template <class T, class Epilogue>
 GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, const T* dy, const Epilogue& epilogue) {
   const gc_conv_shape s = shape.flattened();
   if (s.depthwise()) {
     gc_depthwise_weight_gradient<T>(s, x, dy, epilogue);
+    return;
+  }
+  if (s.batch > 1 && s.out_channels * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS / 8) {
+    gc_weight_gradient_in_chunks<T>(s, x, dy, epilogue);
     return;
   }
   gc_contract_many<T>(s.groups, s.filter(), s.group_out(), s.batch * s.pixels(), [&](int64_t group, const auto& run) {
@@ -240,7 +272,8 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
 // Adds pixels of one row of w^T dy, row (channel, place in the kernel), to dx where the kernel lay: whole output rows
 // together, the ragged ends one by one.
 template <class T>
-GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, gc_tap tap, gc_pixel pixel, int64_t count, const T* acc, T* dx) {
+GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, gc_tap tap, gc_pixel pixel, int64_t count, const T* acc,
+                                T* dx) {
   const int64_t offset_y = tap.y * s.dilation_height, offset_x = tap.x * s.dilation_width;
   while (count > 0) {
     const int64_t piece = gc_min_of(count, s.out_width - pixel.x), lines = pixel.lines(s, count);
