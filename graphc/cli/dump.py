@@ -32,6 +32,7 @@ STAGES = {
     "plan": "where intermediates lie, and the peak",
 }
 FORMATS = ("text", "json", "dot")
+STRATEGIES = ("none", "inplace", "coshare", "both", "optimal")
 
 
 @click.command()
@@ -48,15 +49,31 @@ FORMATS = ("text", "json", "dot")
 @click.option("--after", metavar="PASS", default="", help="The graph after this pass, or after all.")
 @click.option("--passes", "each_pass", is_flag=True, help="The graph after every pass that changed it.")
 @click.option(
+    "--memory",
+    type=click.Choice(STRATEGIES),
+    default="optimal",
+    show_default=True,
+    help="How the plan shares memory.",
+)
+@click.option(
     "--output", type=click.Path(path_type=Path), help="A file instead of stdout; for sources a folder."
 )
 def dump(
-    request: Request, stage: str, form: str, as_json: bool, after: str, each_pass: bool, output: Path | None
+    request: Request,
+    stage: str,
+    form: str,
+    as_json: bool,
+    after: str,
+    each_pass: bool,
+    memory: str,
+    output: Path | None,
 ) -> None:
     """Print a stage of MODEL, from the declared operators to the generated program."""
     form = "json" if as_json else form
     if (after or each_pass) and stage != "graph":
         raise click.UsageError("--after and --passes belong to --stage graph")
+    if memory != "optimal" and stage != "plan":
+        raise click.UsageError("--memory belongs to --stage plan")
     if form == "dot" and stage in ("kernels", "source", "plan"):
         raise click.UsageError(f"--stage {stage} is no graph, so it has no dot form; use text or json")
     printers: Mapping[str, Callable[[], None]] = {
@@ -66,7 +83,7 @@ def dump(
         "fused": lambda: _fused(request, form, output),
         "kernels": lambda: _kernels(request, form, output),
         "source": lambda: _source(request, form, output),
-        "plan": lambda: _plan(request, form, output),
+        "plan": lambda: _plan(request, form, memory, output),
     }
     printers[stage]()
 
@@ -146,10 +163,10 @@ def after_passes(graph: Graph) -> list[tuple[str, Graph]]:
 # Programs
 
 
-def _program(request: Request) -> Program:
-    from graphc.driver.compile import lower
+def _program(request: Request, memory: str = "optimal") -> Program:
+    from graphc.driver.compile import Options, lower
 
-    return lower(request.graph()).program
+    return lower(request.graph(), Options(memory=memory)).program
 
 
 def _fused(request: Request, form: str, output: Path | None) -> None:
@@ -247,11 +264,11 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
     click.echo(f"wrote {len(files)} files to {folder}", err=True)
 
 
-def _plan(request: Request, form: str, output: Path | None) -> None:
+def _plan(request: Request, form: str, memory: str, output: Path | None) -> None:
     from graphc.passes.plan import memory_report, memory_text, plan
 
-    program = with_workspace(_program(request), request.target)
-    made = plan(program, request.sizes_for(program.graph))
+    program = with_workspace(_program(request, memory), request.target)
+    made = plan(program, request.sizes_for(program.graph), memory)
     if form == "json":
         emit_json({"stage": "plan", **memory_report(program, made), "plan": made.to_json()}, output)
     else:

@@ -89,8 +89,9 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self, generated: cpp_codegen.CppProgram) -> None:
+    def __init__(self, generated: cpp_codegen.CppProgram, memory: str = "optimal") -> None:
         self.program = generated.program
+        self._memory = memory
         self.sources = dict(generated.files)
         self.native = cpu_runtime.load(generated)
         folder = self.native.path.parent
@@ -99,7 +100,7 @@ class CpuBackend:
         self._outputs = OutputPool()
 
     def plan(self, sizes: Mapping[str, int]) -> Plan:
-        return make_plan(self.program, sizes)
+        return make_plan(self.program, sizes, self._memory)
 
     def frame(self, sizes: Mapping[str, int]) -> CpuFrame:
         return CpuFrame(self, sizes)
@@ -143,15 +144,18 @@ class GpuBackend:
 
     name = "gpu"
 
-    def __init__(self, generated: triton_codegen.TritonProgram, device: torch.device) -> None:
+    def __init__(
+        self, generated: triton_codegen.TritonProgram, device: torch.device, memory: str = "optimal"
+    ) -> None:
         self.program = generated.program
+        self._memory = memory
         self.sources = {f"{generated.name}.py": generated.source}
         self.native = gpu_runtime.load(generated)
         self.source_paths = (str(self.native.path),)
         self.device = device
 
     def plan(self, sizes: Mapping[str, int]) -> Plan:
-        return make_plan(self.program, sizes)
+        return make_plan(self.program, sizes, self._memory)
 
     def frame(self, sizes: Mapping[str, int]) -> GpuFrame:
         return GpuFrame(self, sizes)
@@ -192,14 +196,15 @@ class ReferenceBackend:
 
     name = "reference"
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, memory: str = "optimal") -> None:
         self.program = program
+        self._memory = memory
         self.sources: dict[str, str] = {}
         self.source_paths: tuple[str, ...] = ()
         self.device = torch.device("cpu")
 
     def plan(self, sizes: Mapping[str, int]) -> Plan:
-        return make_plan(self.program, sizes)
+        return make_plan(self.program, sizes, self._memory)
 
     def frame(self, sizes: Mapping[str, int]) -> ReferenceFrame:
         return ReferenceFrame(self.program)

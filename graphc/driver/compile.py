@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ from graphc.ir.graph import Graph
 from graphc.ir.program import Program
 from graphc.passes.fusion import FusionOptions, fuse
 from graphc.passes.manager import PassManager, Report, default_pipeline
+from graphc.passes.offsets import TAKE_OVER
+from graphc.passes.plan import check_strategy
 from graphc.primitives.verify import verify_graph
 from graphc.runtime.context import Context
 from graphc.symbol import Symbol
@@ -34,11 +36,18 @@ TARGETS = ("cpu", "gpu", "reference")
 
 @dataclass(frozen=True)
 class Options:
-    """How to compile: `level` 0 runs only the passes that lowering needs; `fusion` as in passes.fusion."""
+    """How to compile: `level` 0 runs only the passes that lowering needs; `fusion` as in passes.fusion.
+
+    memory: how intermediates share memory, a strategy of passes/offsets.py; G101 for one that there is not.
+    """
 
     level: int = 2
     fusion: FusionOptions = field(default_factory=FusionOptions)
     verify: bool | str = "auto"
+    memory: str = "optimal"
+
+    def __post_init__(self) -> None:
+        check_strategy(self.memory)
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,8 @@ def lower(graph: Graph, options: Options | None = None) -> Stages:
     start = time.perf_counter()
     optimized, report = PassManager(default_pipeline(chosen.level), verify=chosen.verify).run(graph)
     passed = time.perf_counter()
-    program = fuse(optimized, chosen.fusion)
+    in_place = chosen.fusion.in_place and chosen.memory in TAKE_OVER
+    program = fuse(optimized, replace(chosen.fusion, in_place=in_place))
     seconds = {"passes": passed - start, "fusion": time.perf_counter() - passed}
     return Stages(graph, optimized, report, program, seconds)
 
@@ -102,9 +112,10 @@ def compile(
     graph = as_graph(model, shapes, dtypes, is_train)
     traced = time.perf_counter()
     kind, context = _resolve(target)
-    made, found = _generate(graph, options or Options(), kind)
+    chosen = options or Options()
+    made, found = _generate(graph, chosen, kind)
     generated = time.perf_counter()
-    backend = _load(made, kind, context)
+    backend = _load(made, kind, context, chosen.memory)
     report = {
         "trace": traced - start,
         **({} if found else made.stages.seconds),
@@ -155,15 +166,15 @@ def _resolve(target: str | Context | None) -> tuple[str, Context]:
     return context.device_type, context
 
 
-def _load(made: _Made, kind: str, context: Context) -> Backend:
+def _load(made: _Made, kind: str, context: Context, memory: str) -> Backend:
     match made.generated:
         case None:
-            return ReferenceBackend(made.stages.program)
+            return ReferenceBackend(made.stages.program, memory)
         case triton_codegen.TritonProgram() as module:
-            return GpuBackend(module, context.torch_device)
+            return GpuBackend(module, context.torch_device, memory)
         case cpp_codegen.CppProgram() as sources:
             try:
-                return CpuBackend(sources)
+                return CpuBackend(sources, memory)
             except ToolchainError as error:
                 if error.diagnostic.code != "G501":
                     raise
@@ -172,7 +183,7 @@ def _load(made: _Made, kind: str, context: Context) -> Backend:
                     RuntimeWarning,
                     stacklevel=3,
                 )
-                return ReferenceBackend(made.stages.program)
+                return ReferenceBackend(made.stages.program, memory)
 
 
 def make_backend(program: Program, target: str | Context | None = None) -> Backend:
