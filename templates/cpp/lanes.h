@@ -75,6 +75,18 @@ template <int64_t lanes, class Step> GC_INLINE void gc_for_lanes(int64_t extent,
   for (int64_t lane = 0; lane < extent - whole; ++lane) step(whole + lane, lane);
 }
 
+// step(lane, part) for every lane below count; part.inside is true for those of [first, last), where guards hold.
+struct gc_interior { static constexpr bool inside = true; };
+struct gc_border { static constexpr bool inside = false; };
+template <class Step> GC_INLINE void gc_for_parts(int64_t count, int64_t first, int64_t last, const Step& step) {
+  first = gc_min_of(gc_max_of<int64_t>(first, 0), count);
+  last = gc_min_of(gc_max_of(last, first), count);
+  for (int64_t lane = 0; lane < first; ++lane) step(lane, gc_border{});
+#pragma omp simd
+  for (int64_t lane = first; lane < last; ++lane) step(lane, gc_interior{});
+  for (int64_t lane = last; lane < count; ++lane) step(lane, gc_border{});
+}
+
 // Join all lanes pairwise, in an order that depends on their number only.
 template <class T, int64_t lanes, class Join> GC_INLINE T gc_fold(T (&values)[lanes], Join join) {
   static_assert((lanes & (lanes - 1)) == 0, "a power of two");

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.codegen.cpp.expressions import TYPES, affine_text, dim_factor, dim_text
-from graphc.codegen.cpp.scalars import ScalarPrinter
+from graphc.codegen.cpp.expressions import TYPES, affine_text, dim_factor, dim_text, guard_text
+from graphc.codegen.cpp.scalars import ScalarPrinter, guard_key
 from graphc.codegen.cpp.schedule import PARALLEL_COST, STREAM_TILE, Mode, extent_of, item_axes
 from graphc.codegen.cpp.writer import Lanes
-from graphc.ir.kernel import Affine, Axis, Compute, Load, Store
+from graphc.ir.kernel import Affine, Axis, Compute, Guard, Load, Store
 from graphc.types import Dim, product
 
 
@@ -59,9 +59,8 @@ class LaneLoopPrinter(ScalarPrinter):
         if lanes.value == lanes.variable:
             self.widen_loads(wanted, lanes.variable)
         tiles = self._declare_tiles(stores, lanes)
-        self.out.line(self._simd_pragma(lanes))
         v = lanes.variable
-        with self.scope(), self.block(f"for (int64_t {v} = 0; {v} < {lanes.count}; ++{v})"):
+        with self.scope(), self._open_lanes(lanes, wanted):
             self._define_vector(lanes)
             self.define(self.needed(roots))
             for number, store in enumerate(stores):
@@ -72,6 +71,79 @@ class LaneLoopPrinter(ScalarPrinter):
             yield
         for number, (tile, copy) in tiles.items():
             self.out.line(f"{copy}({self._start_of(stores[number], lanes.start)}, {tile}, {lanes.count});")
+
+    @contextmanager
+    def _open_lanes(self, lanes: Lanes, wanted: Iterable[str]) -> Iterator[None]:
+        """The loop's header; guards of strided loads, which no masked vector load serves, split it in three parts."""
+        v = lanes.variable
+        guards = self._strided_guards(wanted)
+        pragma = self._simd_pragma(lanes)
+        if not guards or self.unravelled or pragma != "#pragma omp simd":
+            self.out.line(pragma)
+            with self.block(f"for (int64_t {v} = 0; {v} < {lanes.count}; ++{v})"):
+                yield
+            return
+        first, last = self.names.new("first"), self.names.new("last")
+        shift = "" if lanes.start == "0" else f" - {lanes.start}"
+        self.out.line(f"int64_t {first} = 0, {last} = {lanes.count};")
+        for guard in guards:
+            low, high = self._guard_range(guard)
+            self.out.line(f"{first} = gc_max_of<int64_t>({first}, {low}{shift});")
+            self.out.line(f"{last} = gc_min_of<int64_t>({last}, {high}{shift});")
+        whole = list(dict.fromkeys(self.env[key] for key in self._loop_guards(wanted)))
+        for condition in whole:
+            self.out.line(f"{last} = {condition} ? {last} : 0;")
+        part = self.names.new("part")
+        header = (
+            f"gc_for_parts({lanes.count}, {first}, {last}, [&](int64_t {v}, auto {part}) GC_LAMBDA_INLINE"
+        )
+        with self.block(header, end="});"):
+            vector = self.schedule.vector
+            assert vector is not None
+            place = {**self.env, vector: lanes.value if lanes.value == v else f"({lanes.value})"}
+            for key in self._loop_guards(wanted):
+                self.env[key] = f"({part}.inside | {self.env[key]})"
+            for guard in guards:
+                self.env[guard_key(guard)] = f"({part}.inside | ({guard_text(guard, place)}))"
+            yield
+
+    def _guards_of_strided(self, wanted: Iterable[str]) -> list[Guard]:
+        """The guards of loads that are not contiguous along the lanes."""
+        vector, chosen = self.schedule.vector, set(wanted)
+        found: dict[Guard, None] = {}
+        for load in self.nest.body:
+            if vector is None or not isinstance(load, Load) or load.name not in chosen:
+                continue
+            if load.index[0].stride(vector) not in (0, 1):
+                found |= dict.fromkeys(load.guards)
+        return list(found)
+
+    def _strided_guards(self, wanted: Iterable[str]) -> list[Guard]:
+        """Those of them that change along the lanes, and bound a range of lanes."""
+        vector = self.schedule.vector
+        found = []
+        for guard in self._guards_of_strided(wanted):
+            stride = guard.expression.stride(vector) if vector is not None else 0
+            known = all(name in self.env or name == vector for name in guard.expression.variables)
+            if isinstance(stride, int) and stride != 0 and known:
+                found.append(guard)
+        return found
+
+    def _loop_guards(self, wanted: Iterable[str]) -> list[str]:
+        """Keys of those that hold for a whole loop or for none of it."""
+        return [key for guard in self._guards_of_strided(wanted) if (key := guard_key(guard)) in self.env]
+
+    def _guard_range(self, guard: Guard) -> tuple[str, str]:
+        """From where and up to where along the vector axis a guard holds."""
+        vector = self.schedule.vector
+        assert vector is not None
+        stride = guard.expression.stride(vector)
+        assert isinstance(stride, int)
+        rest = affine_text(guard.expression.substitute({vector: Affine()}), self.env)
+        low, high = (f"{dim_factor(bound)} - ({rest})" for bound in (guard.low, guard.high))
+        if stride > 0:
+            return f"-gc_floor_div(-({low}), {stride})", f"-gc_floor_div(-({high}), {stride})"
+        return f"gc_floor_div(-({high}), {-stride}) + 1", f"gc_floor_div(-({low}), {-stride}) + 1"
 
     def _simd_pragma(self, lanes: Lanes) -> str:
         """A plain one-dimensional map shares its only loop out to threads."""

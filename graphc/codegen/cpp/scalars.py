@@ -154,7 +154,7 @@ class ScalarPrinter:
 
     def condition(self, guards: Sequence[Guard]) -> str:
         """All guards in one branch-free condition; those that do not change along the lanes are hoisted."""
-        return "(" + " & ".join(self.env.get(_guard_key(g)) or guard_text(g, self.env) for g in guards) + ")"
+        return "(" + " & ".join(self.env.get(guard_key(g)) or guard_text(g, self.env) for g in guards) + ")"
 
     def hoist_guards(self, statements: Iterable[Definition | Store]) -> None:
         """Print the guards of lane loops that hold for a whole loop as named conditions."""
@@ -162,7 +162,7 @@ class ScalarPrinter:
             if not isinstance(statement, (Load, Store)):
                 continue
             for guard in statement.guards:
-                key = _guard_key(guard)
+                key = guard_key(guard)
                 varies = self.walks_lanes(guard_axes(guard, self.analysis))
                 known = all(v in self.env for v in guard.expression.variables)
                 if not varies and known and key not in self.env:
@@ -191,5 +191,6 @@ class ScalarPrinter:
             yield
 
 
-def _guard_key(guard: Guard) -> str:
+def guard_key(guard: Guard) -> str:
+    """The key of a guard's condition among the known scalars."""
     return f"guard {guard!r}"
