@@ -14,7 +14,7 @@ def bind_sizes(values: Sequence[Value], shapes: Mapping[str, Sequence[int]]) -> 
 
     A dimension that is a bare name takes its size from the first value that has it; expressions are checked, and
     solved where they hold one unknown name. Error G601 for a value without a shape; G602, with the declared and the
-    given shape, for another rank, another size, or a size that follows from nothing.
+    given shape, for another rank, another size, a named size below 1, or one that follows from nothing.
     """
     sizes: dict[str, int] = {}
     later: list[tuple[Value, Dim, int]] = []
@@ -34,7 +34,10 @@ def bind_sizes(values: Sequence[Value], shapes: Mapping[str, Sequence[int]]) -> 
                 if dim != size:
                     raise _mismatch(value, given, f"{dim} expected, not {size}")
             elif dim.is_Symbol:
-                known = sizes.setdefault(str(dim), int(size))
+                known = sizes.setdefault(dim.name, int(size))
+                if known < 1:
+                    # Expressions were simplified, and indices clipped, on that promise.
+                    raise _mismatch(value, given, f"{dim} must be at least 1")
                 if known != size:
                     raise _mismatch(value, given, f"{dim} is {known} elsewhere, {size} here")
             else:

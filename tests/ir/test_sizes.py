@@ -19,7 +19,7 @@ def bind(types: dict[str, str], **shapes: Any) -> dict[str, int]:
 def test_names_take_their_sizes() -> None:
     assert bind({"x": "f32[N,3]", "y": "f32[M,N]"}, x=(7, 3), y=(2, 7)) == {"N": 7, "M": 2}
     assert bind({"x": "f32[4]", "y": "f32[]"}, x=(4,), y=()) == {}
-    assert bind({"x": "f32[N]"}, x=(0,)) == {"N": 0}
+    assert bind({"x": "f32[0,N]"}, x=(0, 1)) == {"N": 1}
 
 
 def test_expressions_are_checked_or_solved() -> None:
@@ -34,6 +34,7 @@ ERRORS = [
     ({"x": "f32[2]"}, {"x": (2, 1)}, "G602", "it has 1 dimensions, not 2"),
     ({"x": "f32[2,3]"}, {"x": (2, 4)}, "G602", "3 expected, not 4"),
     ({"x": "f32[N]", "y": "f32[N]"}, {"x": (2,), "y": (3,)}, "G602", "N is 2 elsewhere, 3 here"),
+    ({"x": "f32[N]"}, {"x": (0,)}, "G602", "N must be at least 1"),
     ({"x": "f32[N]", "y": "f32[2*N]"}, {"x": (2,), "y": (5,)}, "G602", "2*N is 4 for N = 2, not 5"),
     ({"x": "f32[2*N]"}, {"x": (5,)}, "G602", "N cannot be found from 2*N = 5"),
     ({"x": "f32[N*M]"}, {"x": (6,)}, "G602", "M, N cannot be found from M*N = 6"),
