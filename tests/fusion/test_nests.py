@@ -1,4 +1,4 @@
-"""Single steps of fusion on kernels written as text: merging axes, in-place rules, equal structure, order of kernels."""
+"""Single steps of fusion on kernels written as text: merged axes, in-place rules, equal structure, order."""
 
 import pytest
 
@@ -61,7 +61,8 @@ def simplified(found: Kernel) -> str:
         pytest.param(
             "in x: f32[N,4,5], out y: f32[N]",
             "i0: N, r0: 4 reduce, r1: 5 reduce) { a: f32 = load x[i0, r0, r1] s: f32 = reduce sum a store y[i0] = s",
-            "x[N, 20]; y[N]; nest(i0: N, r0: 20 reduce) {; a: f32 = load x[i0, r0]; s: f32 = reduce sum a; store y[i0] = s",
+            "x[N, 20]; y[N]; nest(i0: N, r0: 20 reduce) {; "
+            "a: f32 = load x[i0, r0]; s: f32 = reduce sum a; store y[i0] = s",
             id="reduction axes",
         ),
         pytest.param(
