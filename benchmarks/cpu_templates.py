@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def products(library: ctypes.CDLL, limit: Limit) -> None:
         left, right = left.T if turned_a else left, right.T if turned_b else right
         ours = native(library.gemm_f32, m, n, k, a, *left.stride(), b, *right.stride(), c)
         name = f"gemm {m}x{n}x{k} {'NT'[turned_a]}{'NT'[turned_b]}"
-        report(name, 2.0 * m * n * k, limit, ours, lambda a=left, b=right, c=out: torch.mm(a, b, out=c))
+        report(name, 2.0 * m * n * k, limit, ours, partial(torch.mm, left, right, out=out))
 
 
 def convolutions(library: ctypes.CDLL, limit: Limit) -> None:
@@ -152,29 +153,19 @@ def convolutions(library: ctypes.CDLL, limit: Limit) -> None:
         flops = 2.0 * dy.size * w[0].size
         name = f"{batch}x{inputs}x{side} -> {outputs} k{kernel} s{stride} g{groups}"
 
-        def backward(
-            mask: list[bool],
-            i: Any = image,
-            w: Any = weight,
-            g: Any = gradient,
-            s: int = stride,
-            p: int = pad,
-            n: int = groups,
-        ) -> Callable[[], object]:
-            call = torch.ops.aten.convolution_backward
-            return lambda: call(g, i, w, None, [s, s], [p, p], [1, 1], False, [0, 0], n, mask)
-
+        steps = ([stride, stride], [pad, pad], [1, 1], False, [0, 0], groups)
+        backward = partial(torch.ops.aten.convolution_backward, gradient, image, weight, None, *steps)
         report(
             f"conv {name}",
             flops,
             limit,
             native(library.forward_f32, shape, x, w, y),
-            lambda i=image, w=weight, s=stride, p=pad, n=groups: torch.conv2d(i, w, None, s, p, 1, n),
+            partial(torch.conv2d, image, weight, None, stride, pad, 1, groups),
         )
         ours = native(library.data_gradient_f32, shape, dy, w, dx)
-        report("  to the data", flops, limit, ours, backward([True, False, False]))
+        report("  to the data", flops, limit, ours, partial(backward, [True, False, False]))
         ours = native(library.weight_gradient_f32, shape, x, dy, dw)
-        report("  to the weight", flops, limit, ours, backward([False, True, False]))
+        report("  to the weight", flops, limit, ours, partial(backward, [False, True, False]))
 
 
 def mathematics(library: ctypes.CDLL) -> None:
@@ -185,7 +176,7 @@ def mathematics(library: ctypes.CDLL) -> None:
     for name in FUNCTIONS:
         theirs = getattr(torch, name)
         ours = native(getattr(library, f"{name}_f32"), x, y, x.size)
-        first, second = alternate(ours, lambda f=theirs: f(given, out=out))
+        first, second = alternate(ours, partial(theirs, given, out=out))
         print(
             f"{name:10s} ours {x.size / first * 1e-9:6.2f} G/s   torch {x.size / second * 1e-9:6.2f} G/s",
             flush=True,
