@@ -11,10 +11,10 @@ DEMO  := $(VENV)/.installed-examples
 DEV   := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench bench-memory clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(DEMO)  ## Train an MLP and a LeNet on handwritten digits, as compiled programs
 	@$(BIN)/python examples/train_digits.py
@@ -35,6 +35,9 @@ types: $(DEV)  ## Check types with mypy --strict
 
 bench: $(DEV)  ## Measure fused kernels and training steps beside torch (benchmarks/results/)
 	@$(BIN)/python benchmarks/run.py
+
+bench-memory: $(DEV)  ## Plan the nets of MXNet's memory figure: its planner replayed beside graphc's
+	@$(BIN)/python benchmarks/memory.py
 
 clean:  ## Remove builds and caches; the environment stays (rm -rf .venv removes it)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
