@@ -16,7 +16,7 @@ from graphc.codegen.triton.expressions import (
     without_parentheses,
 )
 from graphc.codegen.triton.kernel import KernelNames, KernelSource, ir_lines
-from graphc.codegen.triton.printer import Scope, call_lines, within
+from graphc.codegen.triton.printer import Scope, call_lines, linear_text, within
 from graphc.codegen.triton.schedule import GpuTarget, Group, size_guess
 from graphc.codegen.triton.tiles import TileSchedule, tile_schedule
 from graphc.ir.graph import Attributes
@@ -269,7 +269,13 @@ class ProductPrinter:
             defined, checks = self._place(place, variables)
             lines += defined
             conditions += checks
-        arguments = [f"{self.shared.pointers[operand.buffer]} + {affine_text(operand.address, variables)}"]
+        linear = {
+            f"{group.name}{subscript}": group
+            for group, subscript in zip(tile, ("[:, None]", "[None, :]"), strict=True)
+            if len(group.axes) > 1
+        }
+        address = linear_text(operand.address, variables, linear)
+        arguments = [f"{self.shared.pointers[operand.buffer]} + {address}"]
         if conditions:
             arguments += [f"mask={' & '.join(conditions)}", "other=0.0"]
         return [*lines, *call_lines(f"{name} = tl.load", arguments)]

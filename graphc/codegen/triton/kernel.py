@@ -17,6 +17,8 @@ Grid = tuple[tuple[tuple[Dim, int], ...], ...]
 """Programs of a launch: the sum over nests of the product over groups of ceil(extent / block)."""
 
 WIDE = 2**31
+DEFAULT_STAGES = 3
+"""What Triton takes where a launch says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def _source(
         blocks=blocks,
         grid=tuple(grid_of(plan) for plan in plans),
         warps=max(plan.warps for plan in plans),
-        stages=2,
+        stages=DEFAULT_STAGES,
         wide=shared.wide,
         helpers=frozenset(helpers),
     )

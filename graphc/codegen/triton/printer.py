@@ -80,24 +80,7 @@ class Scope:
 
     def expression(self, affine: Affine) -> tuple[str, frozenset[str]]:
         varies = frozenset().union(*(self.varies[name] for name in affine.variables))
-        return affine_text(
-            self._with_linear(affine), {**self.variables, **self.text, **_spaced(self.linear)}
-        ), varies
-
-    def _with_linear(self, affine: Affine) -> Affine:
-        """The axes of a group that the expression walks in row-major order, as the index of the group."""
-        for index, group in self.linear.items():
-            factor = affine.stride(group.axes[-1].name)
-            stride: Dim = factor
-            for axis in reversed(group.axes):
-                if factor == 0 or not same_dim(affine.stride(axis.name), stride):
-                    break
-                stride = dimension(stride * axis.extent)
-            else:
-                names = {axis.name for axis in group.axes}
-                rest = tuple(term for term in affine.terms if term[0] not in names)
-                affine = Affine(affine.offset, ((f" {index}", factor), *rest))
-        return affine
+        return linear_text(affine, {**self.variables, **self.text}, self.linear), varies
 
     # Statements
 
@@ -303,6 +286,18 @@ def call_lines(head: str, arguments: Sequence[str]) -> list[str]:
     return [f"{head}(", *(f"    {argument}," for argument in arguments), ")"]
 
 
-def _spaced(names: Iterable[str]) -> dict[str, str]:
-    """Names behind a space, which no scalar's name has, to the names themselves."""
-    return {f" {name}": name for name in names}
+def linear_text(affine: Affine, variables: Mapping[str, str], linear: Mapping[str, Group]) -> str:
+    """The expression, with the axes of a group that it walks in row-major order as the index of the group."""
+    for index, group in linear.items():
+        factor = affine.stride(group.axes[-1].name)
+        stride: Dim = factor
+        for axis in reversed(group.axes):
+            if factor == 0 or not same_dim(affine.stride(axis.name), stride):
+                break
+            stride = dimension(stride * axis.extent)
+        else:
+            names = {axis.name for axis in group.axes}
+            rest = tuple(term for term in affine.terms if term[0] not in names)
+            # Behind a space, since no scalar's name has one.
+            affine = Affine(affine.offset, ((f" {index}", factor), *rest))
+    return affine_text(affine, {**variables, **{f" {index}": index for index in linear}})

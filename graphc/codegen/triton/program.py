@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from graphc.codegen.triton import anchors, split
 from graphc.codegen.triton.expressions import Names, dim_text, identifier, without_parentheses
-from graphc.codegen.triton.kernel import Grid, KernelSource, print_kernel
+from graphc.codegen.triton.kernel import DEFAULT_STAGES, Grid, KernelSource, print_kernel
 from graphc.codegen.triton.scalars import HELPER_NAMES, with_required
 from graphc.codegen.triton.schedule import GpuTarget
 from graphc.ir.kernel import Kernel
@@ -140,7 +140,7 @@ def launch_text(launch: Launch) -> str:
     if launch.wide:
         constants.insert(0, f"INDEX=index_type({', '.join(_plain(size) for size in launch.wide)})")
     constants.append(f"num_warps={launch.warps}")
-    constants += [f"num_stages={launch.stages}"] if launch.stages != 2 else []
+    constants += [f"num_stages={launch.stages}"] if launch.stages != DEFAULT_STAGES else []
     arguments = [*(f"buffers[{number}]" for number in launch.arguments), *launch.symbols, *constants]
     head = f"{launch.function}[({grid_text(launch.grid)},)]"
     line = f"{head}({', '.join(arguments)})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.codegen.triton.collapse import collapse
 from graphc.codegen.triton.expressions import TRITON_TYPES, dim_text, without_parentheses
-from graphc.codegen.triton.kernel import KernelNames, KernelSource, ir_lines
+from graphc.codegen.triton.kernel import DEFAULT_STAGES, KernelNames, KernelSource, ir_lines
 from graphc.codegen.triton.printer import Scope
 from graphc.codegen.triton.schedule import Group, next_power_of_2, size_guess
 from graphc.ir.kernel import Anchor, AnchorOperation, Axis, Kernel
@@ -72,7 +72,7 @@ def print_scatter(kernel: Kernel, anchor: AnchorOperation, function: str) -> Ker
         blocks=blocks,
         grid=((*slices, (target.extent, rows.block), (width, columns.block)),),
         warps=4,
-        stages=2,
+        stages=DEFAULT_STAGES,
         wide=shared.wide,
         helpers=frozenset(scope.helpers),
     )

@@ -174,18 +174,7 @@ def _reduction(nest: Nest, target: GpuTarget) -> NestSchedule:
         return _rows(nest, Mode.LOOPED, 1, block, warps=max(1, min(16, block // 256)))
     block = next_power_of_2(max(length, 2))
     row_block = _rows_a_program(rows, block, target)
-    elements = block * row_block
-    warps = (
-        32
-        if elements >= 16384
-        else 16
-        if elements >= 8192
-        else 8
-        if elements >= 2048
-        else 4
-        if elements >= 1024
-        else 1
-    )
+    warps = _warps(block * row_block) if row_block == 1 else 1
     return _rows(nest, Mode.PERSISTENT, row_block, block, warps)
 
 
@@ -196,8 +185,15 @@ def _rows(nest: Nest, mode: Mode, row_block: int, block: int, warps: int) -> Nes
     )
 
 
+def _warps(elements: int) -> int:
+    """Warps for a row in registers: 8 to 16 elements a thread."""
+    return next(
+        (warps for least, warps in ((16384, 32), (8192, 16), (2048, 8), (1024, 4)) if elements >= least), 1
+    )
+
+
 def _rows_a_program(rows: int, block: int, target: GpuTarget) -> int:
-    """Several short rows a program, as long as there are programs enough for every multiprocessor."""
+    """Several short rows a program of one warp, as long as there are programs enough for every multiprocessor."""
     row_block = 1
     while (
         row_block * block < 1024

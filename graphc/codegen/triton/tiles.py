@@ -44,8 +44,9 @@ _TF32 = (
     (16, 32, 32, 4, 2),
     (16, 16, 32, 4, 2),
 )
-# f32 exact: multiply-adds on the ordinary units, 32 accumulators a thread.
+# f32 exact: multiply-adds on the ordinary units, 32 to 64 accumulators a thread.
 _FLOAT = (
+    (128, 128, 16, 3, 8),
     (64, 64, 16, 3, 4),
     (64, 32, 16, 3, 4),
     (32, 64, 16, 3, 4),

@@ -58,7 +58,7 @@ def conv(
             mask=(in_y >= 0) & (in_y < 56) & (in_x >= 0) & (in_x < 56),
             other=0.0,
         )
-        b = tl.load(b_ptr + n[None, :] * 576 + channel[:, None] * 9 + tap_y[:, None] * 3 + tap_x[:, None])
+        b = tl.load(b_ptr + k[:, None] + n[None, :] * 576)
         accumulator = tl.dot(a, b, accumulator, input_precision="ieee")
     s = tl.load(s_ptr + n[None, :])
     mul = accumulator * s
@@ -86,7 +86,6 @@ def run(buffers, N):
         BLOCK_N=64,
         BLOCK_K=16,
         num_warps=8,
-        num_stages=3,
     )
 
 

@@ -78,7 +78,6 @@ def run(buffers):
         BLOCK_N=64,
         BLOCK_K=16,
         num_warps=8,
-        num_stages=3,
     )
 
 

@@ -89,7 +89,6 @@ def run(buffers):
         BLOCK_N=256,
         BLOCK_K=64,
         num_warps=8,
-        num_stages=3,
     )
 
 

@@ -105,16 +105,7 @@ def conv(
 
 def run(buffers):
     """Launch every kernel in order; `buffers` are flat tensors in the order of `sizes`."""
-    conv_parts[(130,)](
-        buffers[0],
-        buffers[1],
-        buffers[4],
-        BLOCK_M=16,
-        BLOCK_N=16,
-        BLOCK_K=16,
-        num_warps=1,
-        num_stages=3,
-    )
+    conv_parts[(130,)](buffers[0], buffers[1], buffers[4], BLOCK_M=16, BLOCK_N=16, BLOCK_K=16, num_warps=1)
     conv[(13,)](buffers[2], buffers[3], buffers[4], BLOCK_ROW=256, num_warps=4)
 
 
