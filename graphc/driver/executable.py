@@ -28,6 +28,7 @@ from graphc.ir.graph import Graph, Input, InputKind
 from graphc.ir.kernel import Kernel
 from graphc.ir.program import Plan, Program, Role
 from graphc.ir.sizes import bind_sizes
+from graphc.primitives.concrete import check_sizes
 
 Array = torch.Tensor | numpy.ndarray[Any, Any] | NDArray
 
@@ -294,6 +295,7 @@ class Executable:
             frames = self._free.get(key)
             if frames:
                 return frames.pop()
+        check_sizes(self.optimized, sizes)
         return self._backend.frame(sizes)
 
     def _give_frame(self, key: tuple[int, ...], frame: Frame) -> None:

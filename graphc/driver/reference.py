@@ -7,16 +7,17 @@ fallback where nothing can be compiled. Values are dropped after their last read
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from graphc.diagnostics import closest, fail
-from graphc.ir.graph import Attributes, Graph, Node, Value
+from graphc.ir.graph import Graph, Node
 from graphc.ir.sizes import bind_sizes
 from graphc.primitives import primitive
-from graphc.types import DType, TensorType, evaluate
+from graphc.primitives.concrete import check_sizes, concrete_node
+from graphc.types import DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,12 @@ def run_reference(
     """Evaluate a graph on torch tensors or arrays by input name.
 
     Floating-point values are computed in `dtype`, or in their declared types for None; other types stay. Errors: G601
-    for a missing or unknown input, G602 for a wrong shape, G603 for a wrong element type.
+    for a missing or unknown input, G602 for a wrong shape or size, G603 for a wrong element type.
     """
     wide = None if dtype is None else DType.of(dtype)
     values = _check_inputs(graph, inputs, wide)
     sizes = bind_sizes([item.value for item in graph.inputs], {n: tuple(t.shape) for n, t in values.items()})
+    check_sizes(graph, sizes)
     storages = {tensor.untyped_storage().data_ptr() for tensor in values.values()}
     last_reader = _last_readers(graph)
     for position, node in enumerate(graph.nodes):
@@ -52,24 +54,6 @@ def run_reference(
     )
 
 
-def concrete_node(node: Node, sizes: Mapping[str, int], wide: DType | None = None) -> Node:
-    """The node with numbers for symbolic dimensions, and its floating-point types replaced by `wide`."""
-
-    def concrete_value(value: Value) -> Value:
-        type = value.type
-        dtype = wide if wide is not None and type.dtype.is_float else type.dtype
-        return Value(value.name, TensorType(dtype, type.concrete_shape(sizes)))
-
-    return replace(
-        node,
-        inputs=tuple(map(concrete_value, node.inputs)),
-        outputs=tuple(map(concrete_value, node.outputs)),
-        attributes=Attributes(
-            {name: _concrete(value, sizes, wide) for name, value in node.attributes.items()}
-        ),
-    )
-
-
 def evaluate_node(node: Node, values: dict[str, torch.Tensor]) -> None:
     """Add the outputs of a concrete node to `values`, by name."""
     operands = tuple(values[value.name] for value in node.inputs)
@@ -81,14 +65,6 @@ def evaluate_node(node: Node, values: dict[str, torch.Tensor]) -> None:
                 f"the oracle of {node} gave shape {tuple(result.shape)}, its type is {value.type}"
             )
         values[value.name] = result.to(value.type.dtype.torch)
-
-
-def _concrete(value: Any, sizes: Mapping[str, int], wide: DType | None) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_concrete(item, sizes, wide) for item in value)
-    if isinstance(value, DType):
-        return wide if wide is not None and value.is_float else value
-    return evaluate(value, sizes) if hasattr(value, "free_symbols") else value
 
 
 def _check_inputs(graph: Graph, inputs: Mapping[str, Any], wide: DType | None) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from graphc.diagnostics import GraphcError
+from graphc.driver.compile import compile
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph, InputKind
 from graphc.ir.text import parse_graph
@@ -103,6 +104,21 @@ def test_errors(change: dict[str, Any], code: str, message: str) -> None:
         run_reference(step(), given)
     assert caught.value.diagnostic.code == code
     assert message in caught.value.diagnostic.message
+
+
+@pytest.mark.parametrize("target", ["cpu", "reference"])
+def test_sizes_that_a_graph_cannot_have_are_refused(target: str) -> None:
+    graph = parse_graph(
+        "graph g(%x: f32[N,4]) -> (%z) {\n"
+        "  %y: f32[N-2,4] = slice(%x) {start=(2,0), stop=(N,4)}\n  %z: f32[N-2,4] = neg(%y)\n}"
+    )
+    run = compile(graph, target=target).run
+    assert run(x=torch.ones(3, 4))["z"].tolist() == [[-1] * 4]
+    assert run(x=torch.ones(2, 4))["z"].shape == (0, 4)
+    with pytest.raises(GraphcError, match=r"G602.*N-2 in the shape of .* is below 0 for N = 1"):
+        run(x=torch.ones(1, 4))
+    with pytest.raises(GraphcError, match=r"G602.*N must be at least 1"):
+        run(x=torch.ones(0, 4))
 
 
 def test_fractions_for_an_integer_input_are_refused() -> None:
