@@ -102,7 +102,7 @@ def compile(
 ) -> Executable:
     """Compile a model to a callable.
 
-    shapes: shape of each data input of a Symbol; names in it are symbolic dimensions, ("N", 784) runs for any N.
+    shapes: shape of each data input of a Symbol; names in it are symbolic dimensions, ("N", 784) runs for any N from 1.
     target: "cpu" (generated C++), "gpu" (generated Triton), "reference" (torch), or a Context; by default the
         current context. parameters: values of parameters and states, checked and copied in.
     Raises GraphcError for a wrong model; ToolchainError when the compiler fails. Where no C++ compiler is found the

@@ -409,7 +409,7 @@ def _size_solver(
         for name, axis, symbol in places:
             if name in tensors:
                 extent = tensors[name].shape[axis]
-                agree = agree and found.setdefault(symbol, extent) == extent
+                agree = agree and extent > 0 and found.setdefault(symbol, extent) == extent
         if not agree:
             given = [value for value in values if value.name in tensors]
             found = bind_sizes(given, {value.name: tuple(tensors[value.name].shape) for value in given})

@@ -41,11 +41,22 @@ def values() -> dict[str, torch.Tensor]:
     return {"w": torch.randn(3, 5, generator=generator), "bias": torch.randn(5, generator=generator)}
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7, 64, 0])
+@pytest.mark.parametrize("rows", [1, 2, 7, 64])
 def test_any_size_of_a_named_dimension(executable, values, rows) -> None:
     executable.set_states(values)
     x = torch.randn(rows, 3)
     torch.testing.assert_close(executable(x), x @ values["w"] + values["bias"])
+
+
+def test_a_named_dimension_is_at_least_one(executable, values) -> None:
+    executable.set_states(values)
+    with pytest.raises(GraphcError, match="N must be at least 1"):
+        executable(torch.ones(0, 3))
+
+
+def test_empty_tensors(values) -> None:
+    empty = compile(affine("0"), parameters=values)
+    assert empty(torch.ones(0, 3)).shape == (0, 5)
 
 
 def test_result_is_of_the_callers_kind(executable, values) -> None:
