@@ -36,6 +36,7 @@ from graphc.ir.kernel import (
     Reduce,
     Store,
 )
+from graphc.types import DType
 
 ANCHOR = "anchor result"  # the key of the anchor's result among the known scalars
 
@@ -137,6 +138,10 @@ class ScalarPrinter:
                 (argument,) = statement.arguments
                 source = self.analysis.definitions[argument].dtype
                 return cast_text(source, statement.dtype, self.env[argument])
+            case Compute(operation="where", dtype=DType.BOOL):
+                # A choice between bools keeps a loop from vectorising; the same in bit operations does not.
+                condition, x, y = (self.env[name] for name in statement.arguments)
+                return f"({condition} & {x}) | (!{condition} & {y})"
             case Compute():
                 arguments = [self.env[name] for name in statement.arguments]
                 operand = self.analysis.definitions[statement.arguments[-1]].dtype

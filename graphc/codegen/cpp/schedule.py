@@ -19,7 +19,7 @@ from graphc.codegen.cpp.expressions import OPERATIONS
 from graphc.codegen.cpp.narrow import narrow_comparisons
 from graphc.codegen.cpp.nests import Analysis, analyse, merge_axes
 from graphc.codegen.cpp.target import CpuTarget
-from graphc.codegen.cpp.unroll import interleaved_axis, unroll
+from graphc.codegen.cpp.unroll import interleaved_axis, unroll, unroll_window
 from graphc.ir.kernel import (
     Affine,
     Axis,
@@ -254,7 +254,12 @@ def shape_nest(nest: Nest, target: CpuTarget) -> Nest:
     """The lowered nest with positions in 32 bits, and a short axis unrolled where that makes accesses contiguous."""
     nest = narrow_comparisons(nest)
     vector = vector_axis(nest, analyse(nest), target)
-    axis = interleaved_axis(nest, vector) if vector is not None else None
+    if vector is None:
+        return nest
+    window = unroll_window(nest, vector)
+    if window is not None:
+        return merge_axes(window)
+    axis = interleaved_axis(nest, vector)
     return nest if axis is None else merge_axes(unroll(nest, axis))
 
 

@@ -1,19 +1,23 @@
-"""Unrolls a short axis into the body of a nest, so that strided accesses become groups of contiguous ones.
+"""Unrolls short axes into the body of a nest, so that strided accesses become groups of contiguous ones.
 
 x[2 * i + k] for k in 0, 1 is strided along i; with both k in one iteration a compiler loads two whole vectors and
-interleaves. Pooling, its gradient and interleaved channels have this form.
+interleaves. Pooling, its gradient and interleaved channels have this form. A window of few elements is unrolled as a
+whole: its reduction then happens in registers.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
 from graphc.codegen.cpp.nests import analyse, rewrite_expressions
+from graphc.ir.graph import Origins
 from graphc.ir.kernel import (
     Affine,
     Axis,
     Compute,
+    Constant,
     Load,
     Nest,
     Reduce,
@@ -21,8 +25,10 @@ from graphc.ir.kernel import (
     Statement,
     Store,
 )
+from graphc.types import Dim, DType, product
 
 LARGEST = 4
+LARGEST_WINDOW, MOST_STATEMENTS = 16, 64
 _JOINS = {
     Reduction.SUM: "add",
     Reduction.PROD: "mul",
@@ -94,15 +100,20 @@ def _depends(statement: Statement, axis: Axis, depends: set[str]) -> bool:
 
 
 def _copy(statement: Statement, axis: Axis, value: int, copies: Mapping[str, tuple[str, ...]]) -> Statement:
-    def substitute(expression: Affine) -> Affine:
-        table = {axis.name: Affine(value)}
-        table |= {name: Affine.axis(names[value]) for name, names in copies.items()}
-        return expression.substitute(table)
+    names = {name: numbered[value] for name, numbered in copies.items()}
+    return _renamed(statement, {axis.name: Affine(value)}, names, f".{value}")
+
+
+def _renamed(
+    statement: Statement, place: Mapping[str, Affine], names: Mapping[str, str], suffix: str
+) -> Statement:
+    """The statement at fixed values of some axes, reading the scalars of that place."""
+    table = {**place, **{name: Affine.axis(new) for name, new in names.items()}}
 
     def renamed(name: str) -> str:
-        return copies[name][value] if name in copies else name
+        return names.get(name, name)
 
-    copied = rewrite_expressions(statement, substitute)
+    copied = rewrite_expressions(statement, lambda expression: expression.substitute(table))
     match copied:
         case Compute():
             copied = replace(copied, arguments=tuple(map(renamed, copied.arguments)))
@@ -112,7 +123,7 @@ def _copy(statement: Statement, axis: Axis, value: int, copies: Mapping[str, tup
             return replace(copied, value=renamed(copied.value))
         case _:
             pass
-    return replace(copied, name=f"{copied.name}.{value}")
+    return replace(copied, name=f"{copied.name}{suffix}")
 
 
 def _joined_reduce(reduce: Reduce, extent: int, copies: Mapping[str, tuple[str, ...]]) -> list[Statement]:
@@ -131,3 +142,109 @@ def _joined_reduce(reduce: Reduce, extent: int, copies: Mapping[str, tuple[str, 
         )
         joined = f"{reduce.name}.join{value}"
     return [*body, replace(reduce, argument=joined)]
+
+
+# Windows
+
+
+def unroll_window(nest: Nest, vector: str) -> Nest | None:
+    """The nest with all reduction axes unrolled, where they have few points and the vector axis is another one."""
+    axes = nest.reductions
+    points = product(axis.extent for axis in axes)
+    if not axes or any(axis.name == vector for axis in axes) or not isinstance(points, int):
+        return None
+    analysis = analyse(nest)
+    inner = sum(1 for name in analysis.inner if analysis.inner[name])
+    if not 1 <= points <= LARGEST_WINDOW or points * inner > MOST_STATEMENTS:
+        return None
+    return _Window(nest, axes).run()
+
+
+class _Window:
+    """Every inner scalar once a point of the window, every reduce a chain over them."""
+
+    def __init__(self, nest: Nest, axes: tuple[Axis, ...]) -> None:
+        self.nest = nest
+        self.inner = analyse(nest).inner
+        ranges = [range(guess_int(axis.extent)) for axis in axes]
+        self.places = [
+            {axis.name: Affine(value) for axis, value in zip(axes, values, strict=True)}
+            for values in itertools.product(*ranges)
+        ]
+        self.reductions = frozenset(axis.name for axis in axes)
+        self.copies: dict[str, list[str]] = {}
+        self.body: list[Statement] = []
+
+    def run(self) -> Nest:
+        analysis = analyse(self.nest)
+        for statement in self.nest.body:
+            if isinstance(statement, Reduce):
+                self._reduce(statement)
+            elif isinstance(statement, Store):
+                repeated = analysis.is_inner(statement, self.reductions)
+                self._copies(statement) if repeated else self.body.append(statement)
+            elif self.inner[statement.name]:
+                self._copies(statement)
+                self.copies[statement.name] = [f"{statement.name}.{k}" for k in range(len(self.places))]
+            else:
+                self.body.append(statement)
+        return Nest(self.nest.parallel, tuple(self.body))
+
+    def _copies(self, statement: Statement) -> None:
+        for number, place in enumerate(self.places):
+            names = {name: copies[number] for name, copies in self.copies.items()}
+            self.body.append(_renamed(statement, place, names, f".{number}"))
+
+    def _values(self, name: str) -> list[str]:
+        return self.copies.get(name, [name] * len(self.places))
+
+    def _compute(
+        self, name: str, dtype: DType, operation: str, *arguments: str, origins: Origins = ()
+    ) -> str:
+        self.body.append(Compute(name, dtype, operation, arguments, origins))
+        return name
+
+    def _reduce(self, reduce: Reduce) -> None:
+        values = self._values(reduce.argument)
+        if reduce.operation in _JOINS:
+            self._chain(reduce.name, reduce.dtype, _JOINS[reduce.operation], values, reduce.origins)
+            return
+        dtype = next(
+            s.dtype for s in self.nest.body if not isinstance(s, Store) and s.name == reduce.argument
+        )
+        join = "maximum" if reduce.operation is Reduction.ARGMAX else "minimum"
+        best = self._chain(f"{reduce.name}.best", dtype, join, values, reduce.origins)
+        self._search(reduce, dtype, best, values)
+
+    def _chain(self, name: str, dtype: DType, operation: str, values: list[str], origins: Origins) -> str:
+        """Values joined one after another; the last joint has the name."""
+        joined = values[0]
+        for number, value in enumerate(values[1:], 1):
+            last = number == len(values) - 1
+            step = name if last else f"{name}.join{number}"
+            joined = self._compute(step, dtype, operation, joined, value, origins=origins)
+        if len(values) == 1:
+            self._compute(name, dtype, "cast", joined, origins=origins)
+        return name
+
+    def _search(self, reduce: Reduce, dtype: DType, best: str, values: list[str]) -> None:
+        """The first position whose value is the best one, found from the last backwards; any NaN is the best."""
+        name, origins = reduce.name, reduce.origins
+        position = f"{name}.at{len(values) - 1}"
+        self.body.append(Constant(position, DType.I32, len(values) - 1))
+        for number in range(len(values) - 2, -1, -1):
+            hit = self._compute(f"{name}.equal{number}", DType.BOOL, "eq", values[number], best)
+            if dtype.is_float:
+                nan = self._compute(f"{name}.nan{number}", DType.BOOL, "is_nan", values[number])
+                hit = self._compute(f"{name}.hit{number}", DType.BOOL, "logical_or", hit, nan)
+            self.body.append(Constant(f"{name}.c{number}", DType.I32, number))
+            position = self._compute(
+                f"{name}.at{number}", DType.I32, "where", hit, f"{name}.c{number}", position
+            )
+        self._compute(name, reduce.dtype, "cast", position, origins=origins)
+
+
+def guess_int(dim: Dim) -> int:
+    """A dimension that is known to be a number."""
+    assert isinstance(dim, int)
+    return dim

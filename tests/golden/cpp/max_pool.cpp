@@ -29,26 +29,34 @@
 static void pool(const float* x_data, float* y, uint8_t* at) {
   #pragma omp parallel for schedule(static)
   for (int64_t p = 0; p < 896; ++p) {
-    alignas(64) float argmax_lanes[14];
-    gc_fill(argmax_lanes, -(float)GC_INFINITY);
-    alignas(64) int32_t argmax_at[14];
-    gc_fill(argmax_at, 0);
-    for (int64_t k = 0; k < 2; ++k) {
-      for (int64_t m = 0; m < 2; ++m) {
-        #pragma omp simd
-        for (int64_t q = 0; q < 14; ++q) {
-          const float x = x_data[p * 56 + k * 28 + q * 2 + m];
-          const bool argmax_better = (x > argmax_lanes[q]) | ((x != x) & (argmax_lanes[q] == argmax_lanes[q]));
-          argmax_lanes[q] = argmax_better ? x : argmax_lanes[q];
-          argmax_at[q] = argmax_better ? (int32_t)(m + k * 2) : argmax_at[q];
-        }
-      }
-    }
     alignas(64) int32_t at_tile[14];
     #pragma omp simd
     for (int64_t q = 0; q < 14; ++q) {
-      const uint8_t cast = (uint8_t)((int64_t)argmax_at[q]);
-      y[p * 14 + q] = argmax_lanes[q];
+      const float x_0 = x_data[p * 56 + q * 2];
+      const float x_1 = x_data[p * 56 + q * 2 + 1];
+      const float x_2 = x_data[p * 56 + q * 2 + 28];
+      const float x_3 = x_data[p * 56 + q * 2 + 29];
+      const float max_join1 = gc_max(x_0, x_1);
+      const float max_join2 = gc_max(max_join1, x_2);
+      const float max = gc_max(max_join2, x_3);
+      const float argmax_best_join1 = gc_max(x_0, x_1);
+      const float argmax_best_join2 = gc_max(argmax_best_join1, x_2);
+      const float argmax_best = gc_max(argmax_best_join2, x_3);
+      const bool argmax_equal2 = x_2 == argmax_best;
+      const bool argmax_nan2 = x_2 != x_2;
+      const bool argmax_hit2 = (argmax_equal2 != 0) | (argmax_nan2 != 0);
+      const int32_t argmax_at2 = argmax_hit2 ? 2 : 3;
+      const bool argmax_equal1 = x_1 == argmax_best;
+      const bool argmax_nan1 = x_1 != x_1;
+      const bool argmax_hit1 = (argmax_equal1 != 0) | (argmax_nan1 != 0);
+      const int32_t argmax_at1 = argmax_hit1 ? 1 : argmax_at2;
+      const bool argmax_equal0 = x_0 == argmax_best;
+      const bool argmax_nan0 = x_0 != x_0;
+      const bool argmax_hit0 = (argmax_equal0 != 0) | (argmax_nan0 != 0);
+      const int32_t argmax_at0 = argmax_hit0 ? 0 : argmax_at1;
+      const int64_t argmax = (int64_t)(argmax_at0);
+      const uint8_t cast = (uint8_t)(argmax);
+      y[p * 14 + q] = max;
       at_tile[q] = cast;
     }
     gc_copy(at + p * 14, at_tile, 14);
