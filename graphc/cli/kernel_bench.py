@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from graphc.driver.compile import make_backend
-from graphc.driver.reference import concrete_node, evaluate_node
+from graphc.driver.reference import evaluate_node
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.kernel import Access, Kernel
 from graphc.ir.program import Buffer, Program, Role, Step
+from graphc.primitives.concrete import concrete_node
 from graphc.primitives.declare import Kind, primitive
 from graphc.runtime.limits import synchronize
 from graphc.types import evaluate

@@ -14,7 +14,6 @@ from typing import Any
 import numpy
 import torch
 
-from graphc.driver.reference import concrete_node
 from graphc.ir.graph import Attributes, Node, Value
 from graphc.ir.kernel import (
     Affine,
@@ -34,6 +33,7 @@ from graphc.ir.kernel import (
 from graphc.ir.program import Plan, Program, Role
 from graphc.ir.sizes import bind_sizes
 from graphc.primitives import primitive
+from graphc.primitives.concrete import concrete_node
 from graphc.primitives.random import uniform
 from graphc.types import DType, TensorType, evaluate, row_major_strides
 

@@ -8,9 +8,10 @@ import numpy
 import pytest
 
 from graphc.diagnostics import GraphcError
-from graphc.driver.reference import concrete_node, run_reference
+from graphc.driver.reference import run_reference
 from graphc.ir.kernel import Affine
 from graphc.primitives import Kind, TypeRuleError, primitive, primitives
+from graphc.primitives.concrete import concrete_node
 from graphc.primitives.declare import AttributeSpec, Primitive, declare
 from graphc.types import evaluate
 from support.primitive_cases import CASES, SIZES, Case

@@ -9,10 +9,11 @@ import numpy
 import pytest
 import torch
 
-from graphc.driver.reference import concrete_node, run_reference
+from graphc.driver.reference import run_reference
 from graphc.ir.graph import Node
 from graphc.primitives import primitives
 from graphc.primitives.builder import Builder
+from graphc.primitives.concrete import concrete_node
 from graphc.primitives.random import philox
 from graphc.types import DType, TensorType
 from support.primitive_cases import CASES, SIZES, Case
