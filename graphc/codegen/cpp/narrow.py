@@ -24,15 +24,16 @@ def narrow_comparisons(nest: Nest) -> Nest:
     definitions = {s.name: s for s in nest.body if not isinstance(s, Store)}
     narrowed: dict[str, Definition] = {}
     for name, definition in definitions.items():
-        small = _narrow(definition, definitions, nest)
-        if small is not None:
-            narrowed[name] = small
+        found = _narrow(definition, definitions, nest)
+        if found is not None:
+            narrowed[name] = found
     chosen = _comparisons(nest, definitions, narrowed)
     if not chosen:
         return nest
     wanted = {argument for names in chosen.values() for argument in names}
-    outer = {name: _clamped(definitions[name]) for name in sorted(wanted - narrowed.keys())}
-    small = {name: (narrowed[name],) for name in wanted & narrowed.keys()} | outer
+    small: dict[str, tuple[Definition, ...]] = {
+        name: (narrowed[name],) if name in narrowed else _clamped(definitions[name]) for name in wanted
+    }
     body: list[Statement] = []
     for statement in nest.body:
         if isinstance(statement, Compute) and statement.name in chosen:

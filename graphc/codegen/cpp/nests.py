@@ -133,9 +133,35 @@ def _times(stride: Dim, extent: Dim) -> Dim:
     return product((stride, extent)) if stride != 0 else 0
 
 
+def prune_guards(nest: Nest) -> Nest:
+    """Drop the guards that hold at every point of the axes."""
+    extents = {axis.name: axis.extent for axis in nest.axes}
+
+    def holds(guard: Guard) -> bool:
+        low = high = guard.expression.offset
+        for name, stride in guard.expression.terms:
+            extent = extents.get(name)
+            if not isinstance(extent, int) or not isinstance(stride, int) or extent < 1:
+                return False
+            reach = stride * (extent - 1)
+            low, high = low + min(reach, 0), high + max(reach, 0)
+        known = all(isinstance(dim, int) for dim in (low, high, guard.low, guard.high))
+        return known and guard.low <= low and high < guard.high
+
+    if not any(isinstance(s, (Load, Store)) and any(map(holds, s.guards)) for s in nest.body):
+        return nest
+    body = tuple(
+        replace(s, guards=tuple(guard for guard in s.guards if not holds(guard)))
+        if isinstance(s, (Load, Store))
+        else s
+        for s in nest.body
+    )
+    return replace(nest, body=body)
+
+
 def lower(nest: Nest, kernel: Kernel) -> Nest:
     """A nest as the printer takes it: flat indices, no axis of extent 1, as few axes as possible."""
-    return merge_axes(drop_unit_axes(flatten(nest, kernel)))
+    return merge_axes(prune_guards(drop_unit_axes(flatten(nest, kernel))))
 
 
 @dataclass(frozen=True, slots=True)

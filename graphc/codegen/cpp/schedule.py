@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from graphc.codegen.cpp.expressions import OPERATIONS
 from graphc.codegen.cpp.narrow import narrow_comparisons
-from graphc.codegen.cpp.nests import Analysis, analyse, merge_axes
+from graphc.codegen.cpp.nests import Analysis, analyse, merge_axes, prune_guards
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.unroll import interleaved_axis, unroll, unroll_window
 from graphc.ir.kernel import (
@@ -258,9 +258,9 @@ def shape_nest(nest: Nest, target: CpuTarget) -> Nest:
         return nest
     window = unroll_window(nest, vector)
     if window is not None:
-        return merge_axes(window)
+        return merge_axes(prune_guards(window))
     axis = interleaved_axis(nest, vector)
-    return nest if axis is None else merge_axes(unroll(nest, axis))
+    return nest if axis is None else merge_axes(prune_guards(unroll(nest, axis)))
 
 
 def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
