@@ -115,7 +115,7 @@ def test_sizes_that_a_graph_cannot_have_are_refused(target: str) -> None:
     run = compile(graph, target=target).run
     assert run(x=torch.ones(3, 4))["z"].tolist() == [[-1] * 4]
     assert run(x=torch.ones(2, 4))["z"].shape == (0, 4)
-    with pytest.raises(GraphcError, match=r"G602 .*axis 0 of f32\[1,4\] has 2:1 \(in slice, for N = 1\)"):
+    with pytest.raises(GraphcError, match=r"G602.*axis 0 of f32\[1,4\] has 2:1 \(in slice, for N = 1\)"):
         run(x=torch.ones(1, 4))
     with pytest.raises(GraphcError, match=r"G602.*N must be at least 1"):
         run(x=torch.ones(0, 4))

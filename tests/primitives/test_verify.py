@@ -10,6 +10,7 @@ from graphc.diagnostics import GraphcError, Location
 from graphc.ir.graph import Attributes, Graph, InputKind, Node, Origin, Update, Value
 from graphc.ir.text import parse_graph
 from graphc.primitives.builder import Builder
+from graphc.primitives.concrete import check_sizes
 from graphc.primitives.verify import verify_graph
 from graphc.types import DType, TensorType, dimension, symbol
 
@@ -144,3 +145,25 @@ def test_a_parsed_fault_is_found() -> None:
     )
     with pytest.raises(GraphcError, match=r"G305.*T 't'.*the result is f32\[3,2\], not f32\[2,3\]"):
         verify_graph(graph)
+
+
+def test_rules_are_checked_again_when_sizes_are_known() -> None:
+    builder = Builder()
+    x, k = builder.input("x", TensorType.parse("f32[1,2,N]")), builder.input("k", TensorType.parse("i32[3]"))
+    w = builder.input("w", TensorType.parse("f32[4,2,5]"))
+    with builder.at((Origin("conv1", "Convolution", Location("net.py", 3)),)):
+        y = builder.emit("convolution", x, w, stride=(1,), pad=(1,), dilate=(1,))
+    graph = builder.finish([y, builder.emit("gather", x, k, axis=2)])
+    check_sizes(graph, {"N": 3})
+    with pytest.raises(GraphcError) as caught:
+        check_sizes(graph, {"N": 2})
+    assert caught.value.diagnostic.code == "G602"
+    assert "a window of 5 must fit into the axis: it has 2 elements and 2 of padding" in str(caught.value)
+    assert "Convolution 'conv1'" in str(caught.value) and "x  f32[1,2,2]   expected f32[1,2,N]" in str(
+        caught.value
+    )
+    gathered = builder.finish([builder.nodes[-1].output]).with_nodes(builder.nodes[-1:])
+    with pytest.raises(
+        GraphcError, match=r"axis 2 of f32\[1,2,0\] must not be empty \(in gather, for N = 0\)"
+    ):
+        check_sizes(gathered, {"N": 0})
