@@ -1,5 +1,5 @@
 # column_statistics: Triton kernels made by graphc from the graph below.
-# To make this file again: graphc dump MODEL --stage source --target triton
+# To make this file again: graphc dump MODEL --stage source --target gpu
 # To run it alone: python FILE
 #
 # graph column_statistics(

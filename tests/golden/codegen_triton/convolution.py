@@ -1,5 +1,5 @@
 # conv: Triton kernels made by graphc from the graph below.
-# To make this file again: graphc dump MODEL --stage source --target triton
+# To make this file again: graphc dump MODEL --stage source --target gpu
 # To run it alone: python FILE N
 #
 # graph conv(%a: f32[N,64,56,56], %b: f32[64,64,3,3], %s: f32[64], %y: f32[N,64,56,56]) -> (%y) {

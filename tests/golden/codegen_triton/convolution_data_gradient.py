@@ -1,5 +1,5 @@
 # conv: Triton kernels made by graphc from the graph below.
-# To make this file again: graphc dump MODEL --stage source --target triton
+# To make this file again: graphc dump MODEL --stage source --target gpu
 # To run it alone: python FILE
 #
 # graph conv(%a: f32[32,64,14,14], %b: f32[64,64,3,3], %s: f32[64], %y: f32[32,64,28,28]) -> (%y) {

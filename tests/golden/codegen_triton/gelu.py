@@ -1,5 +1,5 @@
 # gelu: Triton kernels made by graphc from the graph below.
-# To make this file again: graphc dump MODEL --stage source --target triton
+# To make this file again: graphc dump MODEL --stage source --target gpu
 # To run it alone: python FILE
 #
 # graph gelu(%x: f32[8192,1024], %bias: f32[1024], %r: f32[8192,1024], %y: f32[8192,1024]) -> (%y) {

@@ -1,5 +1,5 @@
 # max_pool: Triton kernels made by graphc from the graph below.
-# To make this file again: graphc dump MODEL --stage source --target triton
+# To make this file again: graphc dump MODEL --stage source --target gpu
 # To run it alone: python FILE
 #
 # graph max_pool(%x: f32[64,28,28], %y: f32[64,14,14], %at: u8[64,14,14]) -> (%at) {

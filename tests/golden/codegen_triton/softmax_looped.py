@@ -1,5 +1,5 @@
 # softmax: Triton kernels made by graphc from the graph below.
-# To make this file again: graphc dump MODEL --stage source --target triton
+# To make this file again: graphc dump MODEL --stage source --target gpu
 # To run it alone: python FILE N
 #
 # graph softmax(%x: f32[N,50000], %y: f32[N,50000]) -> (%y) {

@@ -1,5 +1,5 @@
 # transpose_scale: Triton kernels made by graphc from the graph below.
-# To make this file again: graphc dump MODEL --stage source --target triton
+# To make this file again: graphc dump MODEL --stage source --target gpu
 # To run it alone: python FILE
 #
 # graph transpose_scale(%x: f32[4096,4096], %r: f32[4096,4096], %y: f32[4096,4096]) -> (%y) {

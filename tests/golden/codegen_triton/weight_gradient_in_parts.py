@@ -1,5 +1,5 @@
 # conv: Triton kernels made by graphc from the graph below.
-# To make this file again: graphc dump MODEL --stage source --target triton
+# To make this file again: graphc dump MODEL --stage source --target gpu
 # To run it alone: python FILE
 #
 # graph conv(%a: f32[64,8,28,28], %b: f32[64,16,28,28], %s: f32[8], %y: f32[16,8,5,5]) -> (%y) {
