@@ -127,7 +127,7 @@ def _module(program: Program, sources: list[KernelSource], launches: tuple[Launc
 def _header(program: Program) -> list[str]:
     return [
         f"{program.name}: Triton kernels made by graphc from the graph below.",
-        "To make this file again: graphc dump MODEL --stage source --target triton",
+        "To make this file again: graphc dump MODEL --stage source --target gpu",
         "To run it alone: python FILE" + "".join(f" {symbol}" for symbol in program.symbols),
         "",
         *str(program.graph).splitlines(),

@@ -1,0 +1,21 @@
+"""A whole training step through the driver: the same numbers from generated Triton as from generated C++."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "support" / "interpreted_training.py"
+
+
+def test_lenet_learns_the_same_on_both_targets() -> None:
+    """Three steps with dropout, batch statistics and momentum; equal random bits, arenas as planned."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, SCRIPT], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    difference = json.loads(done.stdout)
+    assert difference["outputs"] < 1e-5
+    assert difference["states"]["random_state"] == 0
+    assert len(difference["states"]) > 20
+    assert max(difference["states"].values()) < 1e-5
