@@ -36,7 +36,11 @@ class Origin:
     location: Location | None = None
 
     def __str__(self) -> str:
-        return f"{self.location} {self.operator} {self.name}" if self.location else f"{self.operator} {self.name}"
+        return (
+            f"{self.location} {self.operator} {self.name}"
+            if self.location
+            else f"{self.operator} {self.name}"
+        )
 
 
 Origins = tuple[Origin, ...]
@@ -176,7 +180,9 @@ class Graph:
         if not self.output_names:
             object.__setattr__(self, "output_names", tuple(value.name for value in self.outputs))
         if len(self.output_names) != len(self.outputs):
-            raise ValueError(f"graph {self.name}: {len(self.outputs)} outputs, {len(self.output_names)} names")
+            raise ValueError(
+                f"graph {self.name}: {len(self.outputs)} outputs, {len(self.output_names)} names"
+            )
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:
@@ -219,7 +225,9 @@ class Graph:
     def substitute(self, mapping: Callable[[Value], Value]) -> Graph:
         """The graph with every use of a value replaced by `mapping(value)`; definitions stay."""
         nodes = tuple(
-            replace(node, inputs=inputs) if (inputs := tuple(map(mapping, node.inputs))) != node.inputs else node
+            replace(node, inputs=inputs)
+            if (inputs := tuple(map(mapping, node.inputs))) != node.inputs
+            else node
             for node in self.nodes
         )
         return replace(
