@@ -1,4 +1,6 @@
-"""Trains one model on both targets, the Triton one in the interpreter, and prints the largest difference as JSON.
+"""Trains one model with generated Triton, in the interpreter, and beside it; prints the largest difference as JSON.
+
+The argument is the target beside it: cpu or reference.
 
 Run as a script with TRITON_INTERPRET=1, which must be set before Triton is imported.
 """
@@ -16,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from models import lenet
 
 from graphc.codegen.triton import generate
-from graphc.driver.backend import CpuBackend, GpuBackend
+from graphc.driver.backend import GpuBackend
 from graphc.driver.compile import compile, lower
 from graphc.driver.executable import Executable
 from graphc.driver.initializer import Xavier
@@ -29,8 +31,7 @@ STEPS, BATCH = 3, 6
 def main() -> None:
     shapes = {"data": ("N", 1, 8, 8), "softmax_label": ("N",)}
     graph = training_graph(lenet(), SGD(learning_rate=0.1, momentum=0.9), shapes=shapes)
-    native = compile(graph, target="cpu")
-    assert isinstance(native.backend, CpuBackend)
+    native = compile(graph, target=sys.argv[1])
     stages = lower(graph)
     interpreted = Executable(
         graph, stages.optimized, GpuBackend(generate(stages.program), torch.device("cpu")), {}
