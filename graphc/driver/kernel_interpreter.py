@@ -1,7 +1,7 @@
 """Runs Kernel IR and Programs with torch, whole nests at once: what both printers' kernels must agree with.
 
 Every scalar of a nest is a tensor that broadcasts over the nest's axes. Loads and stores are checked: no index leaves
-its buffer, no element is stored twice by one statement. With a Plan the intermediates lie in one arena as they do at
+its buffer, no element is stored twice by one kernel. With a Plan the intermediates lie in one arena as they do at
 run time, and memory is filled with NaN before its first and after its last use.
 """
 
@@ -147,8 +147,9 @@ def run_kernel(
     buffers = {p.name: tensor for p, tensor in zip(kernel.parameters, arguments, strict=True)}
     types = {p.name: p.type for p in kernel.parameters}
     result = _anchor_result(kernel, buffers, types, sizes, wide)
+    written = {p.name: torch.zeros(buffers[p.name].shape, dtype=torch.bool) for p in kernel.writes}
     for nest in kernel.nests:
-        _NestRun(nest, buffers, types, sizes, wide, result).run()
+        _NestRun(nest, buffers, types, sizes, wide, result, written).run()
 
 
 def _anchor_result(
@@ -190,8 +191,10 @@ class _NestRun:
         sizes: Mapping[str, int],
         wide: DType | None,
         anchor: torch.Tensor | None,
+        written: Mapping[str, torch.Tensor],
     ) -> None:
         self.nest = nest
+        self.written = written
         self.buffers = buffers
         self.types = types
         self.sizes = sizes
@@ -311,8 +314,10 @@ class _NestRun:
                 raise AssertionError(f"{statement.buffer} is stored again for each {axis.name}")
         inside, place, value = _broadcast((inside, place, value))
         chosen = place[inside]
-        if len(set(chosen.tolist())) != chosen.numel():
+        written = self.written[statement.buffer]
+        if bool(written[chosen].any()) or len(set(chosen.tolist())) != chosen.numel():
             raise AssertionError(f"an element of {statement.buffer} is stored twice")
+        written[chosen] = True
         data[chosen] = value[inside]
 
 

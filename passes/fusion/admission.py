@@ -34,7 +34,7 @@ class Admission:
         self.options = options
         self.epilogues = cost.epilogue_values(graph)
         self.reduced = cost.reduced_values(graph)
-        self.leaves = cost.cheap_leaves(graph, self.epilogues)
+        self.leaves = cost.cheap_leaves(graph, frozenset(self.epilogues))
         self.rows = self.short_rows()
 
     def short_rows(self) -> dict[str, tuple[int, ...]]:
@@ -49,9 +49,19 @@ class Admission:
     # Profit
 
     def leave_to_epilogue(self, node: Node, space: Space) -> bool:
-        if primitive(node.primitive).kind is Kind.VIEW:
+        """True when the only reader cannot have a node's contraction as its anchor, so the node stays with it."""
+        root = self.epilogues.get(node.outputs[0].name)
+        if root is None or primitive(node.primitive).kind in (Kind.VIEW, Kind.CONTRACTION):
             return False
-        return bool(space.reduction) and self.in_epilogue(node)
+        if space.reduction or space.anchor is not None:
+            return True
+        return any(
+            self.epilogues.get(name, root) != root
+            and len(self.graph.readers[name]) == 1
+            and name not in self.graph.results
+            and self.graph.producers[name].outputs[0].name not in space.members
+            for name in space.accesses
+        )
 
     def may_recompute(
         self, node: Node, *, stored: bool = False, at_hand: frozenset[str] = frozenset()

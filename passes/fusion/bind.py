@@ -160,11 +160,9 @@ class _Binder:
     ) -> None:
         for name in lowered.sources:
             dying = self.storage.place_of(name)
-            if (
-                self.storage.roles[dying] is not Role.INTERMEDIATE
-                or last[dying] != step
-                or first[dying] == step
-            ):
+            if self.storage.roles[dying] is not Role.INTERMEDIATE or dying in self.writes(group):
+                continue
+            if last[dying] != step or first[dying] == step:
                 continue
             type, found = self.storage.types[place], self.storage.types[dying]
             if type.dtype is not found.dtype or not cost.same_size(Value("", type), Value("", found)):

@@ -63,19 +63,23 @@ def same_size(a: Value, b: Value) -> bool:
     return a.type.shape == b.type.shape or same_dim(a.type.size, b.type.size)
 
 
-def epilogue_values(graph: Graph) -> frozenset[str]:
-    """Values that a contraction's epilogue can compute: elementwise from its result, read first on that way."""
-    found: set[str] = set()
+def epilogue_values(graph: Graph) -> dict[str, str]:
+    """For values that a contraction's epilogue can compute, the contraction's result.
+
+    They are elementwise from it, each one the first reader of the one before, so that they form one path.
+    """
+    found: dict[str, str] = {}
     for node in graph.nodes:
         kind = primitive(node.primitive).kind
         if kind is Kind.CONTRACTION:
-            found.add(node.output.name)
-        elif kind in (Kind.ELEMENTWISE, Kind.IDENTITY, Kind.RESHAPE, Kind.VIEW) and any(
-            value.name in found and graph.readers[value.name][0] is node and same_size(value, node.outputs[0])
-            for value in node.inputs
-        ):
-            found.update(value.name for value in node.outputs)
-    return frozenset(found)
+            found[node.output.name] = node.output.name
+        elif kind in (Kind.ELEMENTWISE, Kind.IDENTITY, Kind.RESHAPE, Kind.VIEW):
+            for value in node.inputs:
+                first = value.name in found and graph.readers[value.name][0] is node
+                if first and same_size(value, node.outputs[0]):
+                    found[node.outputs[0].name] = found[value.name]
+                    break
+    return found
 
 
 def reduced_values(graph: Graph) -> dict[str, Node]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import accumulate
 
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
@@ -16,7 +17,8 @@ from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.order import Task, order, peak
 from graphc.passes.fusion.partition import Partition, partition
 from graphc.passes.fusion.space import Space
-from graphc.passes.fusion.storage import Storage, aliases, assign
+from graphc.passes.fusion.storage import aliases, assign
+from graphc.passes.plan import buffer_lifetimes
 
 
 def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
@@ -26,15 +28,19 @@ def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
     assumed size), it is done again more carefully, and the least peak wins.
     """
     chosen = options or FusionOptions()
-    best = _prepare(graph, chosen)
-    if chosen.enabled:
-        limit = unfused_peak(graph, chosen)
-        careful = replace(chosen, conservative=True)
-        for attempt in (careful, replace(careful, merge=False)):
-            if best.peak <= limit:
-                break
-            best = min(best, _prepare(graph, attempt), key=lambda prepared: prepared.peak)
-    return bind(best.part, best.storage, best.groups, chosen)
+    best = _fuse(graph, chosen)
+    if not chosen.enabled:
+        return best
+    limit = unfused_peak(graph, chosen)
+    least = live_peak(best, chosen)
+    careful = replace(chosen, conservative=True)
+    for attempt in (careful, replace(careful, merge=False)):
+        if least <= limit:
+            break
+        other = _fuse(graph, attempt)
+        if live_peak(other, chosen) < least:
+            best, least = other, live_peak(other, chosen)
+    return best
 
 
 def unfused(graph: Graph) -> Program:
@@ -42,17 +48,7 @@ def unfused(graph: Graph) -> Program:
     return fuse(graph, FusionOptions(enabled=False))
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """All decisions made; `peak` estimates the bytes live at once."""
-
-    part: Partition
-    storage: Storage
-    groups: list[Group]
-    peak: int
-
-
-def _prepare(graph: Graph, options: FusionOptions) -> _Prepared:
+def _fuse(graph: Graph, options: FusionOptions) -> Program:
     part = partition(graph, options)
     lowered = lower_spaces(part)
     storage, copies = assign(part, lowered, options.in_place)
@@ -64,7 +60,7 @@ def _prepare(graph: Graph, options: FusionOptions) -> _Prepared:
 
     if options.enabled and options.horizontal:
         groups = fuse_horizontally(part, groups, options, estimate)
-    return _Prepared(part, storage, groups, estimate(groups) if options.enabled else 0)
+    return bind(part, storage, groups, options)
 
 
 def lower_spaces(part: Partition) -> dict[int, Lowered]:
@@ -81,6 +77,17 @@ def lower_spaces(part: Partition) -> dict[int, Lowered]:
 
 def _lower(space: Space) -> Lowered:
     return lower(space, Scope())
+
+
+def live_peak(program: Program, options: FusionOptions) -> int:
+    """The most bytes of the arena that are live at one step, symbolic dimensions at their assumed size."""
+    change = [0] * (len(program.steps) + 1)
+    for index, lifetime in buffer_lifetimes(program).items():
+        type = program.buffers[index].type
+        nbytes = options.elements(type.shape) * type.dtype.itemsize
+        change[lifetime.first] += nbytes
+        change[lifetime.last + 1] -= nbytes
+    return max(accumulate(change))
 
 
 def unfused_peak(graph: Graph, options: FusionOptions) -> int:

@@ -196,7 +196,9 @@ class _Partitioner:
                 self.decide(
                     node, readers[0], False, "it is left to the epilogue of the contraction it comes from"
                 )
-            elif self.try_join(readers[0], node, ()):
+                self.open_space(node, used)
+                return
+            if self.try_join(readers[0], node, ()):
                 return
         elif readers and self.admission.may_recompute(
             node, stored=must_store, at_hand=self.at_hand(node, readers)

@@ -2,6 +2,7 @@
 
 from graphc.ir.program import Program
 from graphc.passes.fusion import FusionOptions, fuse
+from graphc.passes.plan import plan
 from graphc.types import TensorType
 from support.fusion_cases import Maker, bias_gelu_residual, mlp_layer
 from support.fusion_checks import check_program
@@ -144,3 +145,58 @@ def test_long_chains_are_cut() -> None:
     program = fuse(b.finish({"y": y}), FusionOptions(max_nodes=100))
     assert len(program.steps) == 10
     assert "already has 100 nodes" in refusals(program)
+
+
+def test_a_weights_gradient_is_summed_in_place() -> None:
+    """An unrolled network: each product adds to the sum so far, in one buffer."""
+    b = Maker()
+    pairs = [(b.data(f"x{k}", "f32[20,64]"), b.data(f"dy{k}", "f32[20,32]")) for k in range(4)]
+    total = None
+    for x, dy in pairs:
+        part = b.product(dy, x, ta=True)
+        total = part if total is None else b.add(total, part)
+    assert total is not None
+    graph = b.finish({"gradient": total})
+    program = fuse(graph)
+    assert len(program.steps) == 4
+    assert plan(program).size == 0
+    check_program(graph, program)
+
+
+def test_fusion_that_would_hold_large_operands_is_done_more_carefully() -> None:
+    # In one kernel the four sums would need all four products at once.
+    b = Maker()
+    total = None
+    for k in range(4):
+        x = b.data(f"x{k}", "f32[64,64]")
+        part = b.sum(b.product(x, x))
+        total = part if total is None else b.add(total, part)
+    assert total is not None
+    graph = b.finish({"total": total})
+    program = fuse(graph)
+    check_program(graph, program)
+    assert plan(program).size < 2 * 64 * 64 * 4
+    assert "would have to be kept for longer" in refusals(program)
+
+
+def test_statistics_stored_for_the_backward_pass_stay_in_the_rows_kernel() -> None:
+    b = Maker()
+    x, dy = b.data("x", "f32[64,96]"), b.data("dy", "f32[96,8]")
+    y, scale = b.normalized(x)
+    graph = b.finish({"y": b.product(y, dy), "scale": scale})
+    program = fuse(graph)
+    assert len(program.steps) == 2
+    check_program(graph, program)
+
+
+def test_what_lies_in_memory_anyway_is_not_stored_twice() -> None:
+    # z and tanh(z) are kept for the second product's reader; z * z is cheaper to do again.
+    b = Maker()
+    x, w = b.data("x", "f32[32,32]"), b.parameter("w", "f32[32,32]")
+    z = b.product(x, w)
+    square = b.mul(z, z)
+    h = b.product(b.tanh(square), w)
+    graph = b.finish({"y": b.mul(b.mul(h, square), z)})
+    program = fuse(graph)
+    check_program(graph, program)
+    assert [len(kernel.writes) for kernel in program.kernels] == [2, 1]
