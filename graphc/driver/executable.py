@@ -142,7 +142,8 @@ class Executable:
         for name, value in values.items():
             item = self._held.get(name)
             if item is None:
-                if allow_extra:
+                # A parameter of the model that this program does not read is no mistake.
+                if allow_extra or name in self.graph.input_by_name:
                     continue
                 raise fail(
                     "G601", f"no parameter or state is named {name!r}", help=closest(name, list(self._held))

@@ -232,3 +232,11 @@ def test_a_batch_that_changes_keeps_few_arenas(executable, values) -> None:
     for rows in range(1, 40):
         executable(torch.ones(rows, 3))
     assert len(executable._free) <= 8
+
+
+def test_a_whole_checkpoint_fits_a_program_that_reads_part_of_it() -> None:
+    builder = Builder("part")
+    x = builder.input("x", TensorType.parse("f32[2]"))
+    builder.input("unread_weight", TensorType.parse("f32[3]"), InputKind.PARAMETER)
+    part = compile(builder.finish({"y": builder.neg(x)}), parameters={"unread_weight": torch.ones(3)})
+    assert part(torch.ones(2)).tolist() == [-1, -1]
