@@ -7,9 +7,16 @@ from typing import ClassVar
 
 from graphc.ir.graph import Graph
 from graphc.passes.rewrite import Rule, rewrite
-from graphc.passes.rules import algebra, folding, reductions, sums, views
+from graphc.passes.rules import algebra, folding, pooling, reductions, sums, views
 
-RULES: tuple[Rule, ...] = (*folding.RULES, *algebra.RULES, *views.RULES, *reductions.RULES, *sums.RULES)
+RULES: tuple[Rule, ...] = (
+    *folding.RULES,
+    *algebra.RULES,
+    *views.RULES,
+    *reductions.RULES,
+    *sums.RULES,
+    *pooling.RULES,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Rewrite rules, by subject: constants, scalar algebra, views, reductions and contractions."""
+"""Rewrite rules, by subject: constants, scalar algebra, views, reductions, contractions and pooling."""

@@ -36,6 +36,22 @@ def centered(b: Builder, x: Value) -> Value:
     return b.sub(x, b.broadcast(b.mean(x, (1,)), x.type.shape, (0,)))
 
 
+ONE = {"stride": (1, 1), "pad": (0, 0), "dilate": (1, 1), "groups": 1}
+WINDOWS = {"kernel": (3, 2), "stride": (1, 1), "pad_low": (1, 1), "pad_high": (1, 0)}
+
+
+def average(b: Builder, x: Value) -> Value:
+    return b.div(b.emit("window_sum", x, **WINDOWS), 6.0)
+
+
+def spread(b: Builder, gradient: Value) -> Value:
+    return b.emit("window_sum_transpose", b.div(gradient, 6.0), shape=gradient.type.shape, **WINDOWS)
+
+
+def convolve(b: Builder, x: Value, w: Value, **changes: object) -> Value:
+    return b.emit("convolution", x, w, **{**ONE, **changes})
+
+
 def constant(b: Builder, value: float, type: str) -> Value:
     return b.full(value, TensorType.parse(type))
 
@@ -206,6 +222,24 @@ CASES: dict[str, list[Case]] = {
         lambda b, given: dot(b, given("f32[7,2,3]"), transpose_last(b, given("f32[7,4,3]"))),
     ],
     "transpose(dot(a, b))": [lambda b, given: transpose_last(b, dot(b, given("f32[2,3]"), given("f32[3,4]")))],
+    # pooling
+    "conv1x1(pool(x)) -> pool(conv1x1(x))": [
+        lambda b, given: convolve(b, average(b, given("f32[2,5,4,3]")), given("f32[3,5,1,1]")),
+        lambda b, given: convolve(
+            b, b.emit("window_sum", given("f32[N,5,4,3]"), **WINDOWS), given("f32[3,5,1,1]")
+        ),
+    ],
+    "weight gradient of conv1x1(pool(x))": [
+        lambda b, given: b.emit(
+            "convolution_weight_gradient", average(b, given("f32[2,5,4,3]")), given("f32[2,3,4,3]"),
+            shape=(3, 5, 1, 1), **ONE,
+        ),
+    ],
+    "gradient of pool then of conv1x1": [
+        lambda b, given: spread(b, b.emit(
+            "convolution_data_gradient", given("f32[2,3,4,3]"), given("f32[3,5,1,1]"), shape=(2, 5, 4, 3), **ONE
+        )),
+    ],
 }  # fmt: skip
 
 REFUSED: dict[str, Case] = {
@@ -243,6 +277,23 @@ REFUSED: dict[str, Case] = {
     "a dot of matrices whose batch axes move": lambda b, given: dot(
         b, b.transpose(given("f32[2,7,3]"), (1, 0, 2)), given("f32[7,3,4]")
     ),
+    "a convolution to more channels than were pooled": lambda b, given: convolve(
+        b, average(b, given("f32[2,3,4,3]")), given("f32[5,3,1,1]")
+    ),
+    "a convolution over places": lambda b, given: convolve(
+        b, average(b, given("f32[2,5,4,3]")), given("f32[3,5,3,3]"), pad=(1, 1)
+    ),
+    "a grouped convolution": lambda b, given: convolve(
+        b, average(b, given("f32[2,6,4,3]")), given("f32[2,3,1,1]"), groups=2
+    ),
+    "a pooling that varies": lambda b, given: convolve(
+        b, b.div(b.emit("window_sum", given("f32[2,5,4,3]"), **WINDOWS), given("f32[2,5,4,3]")), given("f32[3,5,1,1]")
+    ),
+    "a pooling that changes the size": lambda b, given: convolve(
+        b, b.emit("window_sum", given("f32[2,5,4,4]"), **{**WINDOWS, "pad_low": (0, 0), "pad_high": (0, 0)}),
+        given("f32[3,5,1,1]"),
+    ),
+    "a pooling of halves": lambda b, given: convolve(b, average(b, given("f16[2,5,4,3]")), given("f16[3,5,1,1]")),
     "a cast of NaN to an integer": lambda b, given: b.add(
         given("i32[3]"), b.cast(constant(b, float("nan"), "f32[3]"), DType.I32)
     ),
