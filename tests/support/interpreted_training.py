@@ -25,7 +25,7 @@ from graphc.driver.initializer import Xavier
 from graphc.optimizer import SGD
 from graphc.training import training_graph
 
-STEPS, BATCH = 3, 6
+STEPS, BATCH = 2, 4
 
 
 def main() -> None:
