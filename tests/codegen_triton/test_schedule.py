@@ -47,7 +47,7 @@ def test_pointwise_blocks() -> None:
         (64, 50000, Mode.LOOPED, (4096,)),
         (65536, 100, Mode.PERSISTENT, (8, 128)),
         (65536, 10, Mode.PERSISTENT, (64, 16)),
-        (4096, "M", Mode.LOOPED, (256,)),
+        (4096, "M", Mode.LOOPED, (1024,)),
     ],
 )
 def test_rows(rows: int, columns: int, mode: Mode, tile: tuple[int, ...]) -> None:
@@ -103,3 +103,11 @@ def test_operands_in_flight_fit_the_shared_memory(dtype: DType, rows: int, colum
         held = tile.stages * (tile.rows + tile.columns) * tile.inner * dtype.itemsize
         assert held <= TARGET.shared_bytes
         assert 1 <= tile.splits <= 32
+
+
+def test_very_many_nests_become_several_launches() -> None:
+    kernel = c.sgd_updates(tuple(range(1, 151))).kernel
+    parts, workspaces = stages_of(kernel, TARGET)
+    assert [len(part.nests) for part in parts] == [64, 64, 22]
+    assert not workspaces
+    assert {p.name for part in parts for p in part.parameters} == {p.name for p in kernel.parameters}

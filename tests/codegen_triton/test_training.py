@@ -10,9 +10,11 @@ SCRIPT = Path(__file__).parents[1] / "support" / "interpreted_training.py"
 
 
 def test_lenet_learns_what_the_reference_learns() -> None:
-    """Three steps with dropout, batch statistics and momentum, from equal random bits."""
+    """Two steps with dropout, batch statistics and momentum, from equal random bits."""
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, SCRIPT, "reference"], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "reference"], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     difference = json.loads(done.stdout)
     assert difference["outputs"] < 1e-5

@@ -170,7 +170,8 @@ def _reduction(nest: Nest, target: GpuTarget) -> NestSchedule:
         return _outer(nest, rows, extent, target)
     persistent = isinstance(extent, int) and extent <= _persistent_limit(nest)
     if not persistent:
-        block = min(next_power_of_2(max(length, 2)), 4096 if rows < 4 * target.multiprocessors else 2048)
+        most = 4096 if rows < 4 * target.multiprocessors else 2048
+        block = min(next_power_of_2(max(length, 2)), most) if isinstance(extent, int) else 1024
         return _rows(nest, Mode.LOOPED, 1, block, warps=max(1, min(16, block // 256)))
     block = next_power_of_2(max(length, 2))
     row_block = _rows_a_program(rows, block, target)

@@ -40,6 +40,8 @@ from graphc.types import Dim, DType, TensorType, product
 PART = "part"
 LEAST_LENGTH = 8192
 LEAST_PART = 1024
+MOST_NESTS = 64
+"""Nests a launch, so that its pointers fit into 4 KB of parameters and it compiles in seconds."""
 
 Workspaces = tuple[tuple[str, TensorType], ...]
 
@@ -48,10 +50,23 @@ def stages_of(kernel: Kernel, target: GpuTarget) -> tuple[tuple[Kernel, ...], Wo
     """The kernels to launch in place of this one, in order, and the workspaces that they share."""
     if kernel.anchor is not None:
         return anchors.split_sum(kernel, target)
+    if len(kernel.nests) > MOST_NESTS:
+        return _batches(kernel), ()
     parts = _parts(kernel, target)
     if parts is None:
         return (kernel,), ()
     return _Splitter(kernel, *parts).split()
+
+
+def _batches(kernel: Kernel) -> tuple[Kernel, ...]:
+    """A kernel of very many independent nests as several, each with its own parameters."""
+    batches = []
+    for first in range(0, len(kernel.nests), MOST_NESTS):
+        nests = kernel.nests[first : first + MOST_NESTS]
+        used = {s.buffer for nest in nests for s in nest.body if isinstance(s, (Load, Store, Random))}
+        parameters = tuple(p for p in kernel.parameters if p.name in used)
+        batches.append(replace(kernel, parameters=parameters, nests=nests))
+    return tuple(batches)
 
 
 def _parts(kernel: Kernel, target: GpuTarget) -> tuple[Axis, int] | None:
