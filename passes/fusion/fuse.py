@@ -25,7 +25,8 @@ def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
     """The graph's fused kernels, their order and their buffers.
 
     Where fusion would raise the peak of live memory above that of the unfused graph (symbolic dimensions at their
-    assumed size), it is done again more carefully, and the least peak wins.
+    assumed size), it is done again more carefully, and the least peak wins. Where the peak is large, the careful way
+    is tried too: it keeps a ReLU's mask of a byte an element for its gradient rather than read the result again.
     """
     chosen = options or FusionOptions()
     best = _fuse(graph, chosen)
@@ -35,10 +36,11 @@ def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
     least = live_peak(best, chosen)
     careful = replace(chosen, conservative=True)
     for attempt in (careful, replace(careful, merge=False)):
-        if least <= limit:
+        enough = least if least > limit else least - least // 4
+        if least <= limit and (least <= chosen.thrifty_peak or attempt is not careful):
             break
         other = _fuse(graph, attempt)
-        if live_peak(other, chosen) < least:
+        if live_peak(other, chosen) < enough:
             best, least = other, live_peak(other, chosen)
     return best
 

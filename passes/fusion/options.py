@@ -30,6 +30,8 @@ class FusionOptions:
     """Join kernels that read one value, so that it is read once."""
     conservative: bool = False
     """Join nothing that may keep larger operands alive for longer; `fuse` turns it on where the peak would rise."""
+    thrifty_peak: int = 64 << 20
+    """Where more bytes are live at once, `conservative` is tried too, and taken if it needs at most 3/4 of them."""
     horizontal: bool = True
     max_joint_reduction: int = 65536
     """Most elements that a reduction may read and still share a launch with independent kernels."""

@@ -351,12 +351,12 @@ class _Partitioner:
 
     def try_merge(self, a: Space, b: Space, value: Value) -> None:
         merged = merge_spaces(a, b, value, self.reach, self.options)
-        names = [self.named(space) for space in (a, b)]
+        first, second = self.named(a), self.named(b)
         if isinstance(merged, str):
-            self.decisions.append(Decision(*names, False, f"both read {value.name}, but {merged}"))
+            self.decisions.append(Decision(first, second, False, f"both read {value.name}, but {merged}"))
             return
         saved = cost.nbytes(value, self.options)
-        self.decisions.append(Decision(*names, True, f"both read {value.name}, now once", saved))
+        self.decisions.append(Decision(first, second, True, f"both read {value.name}, now once", saved))
         number = self.reach.merge(merged.number, b.number if merged is a else a.number)
         del self.spaces[b.number if merged is a else a.number]
         merged.number = number
