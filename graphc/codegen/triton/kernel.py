@@ -177,7 +177,7 @@ def _horizontal(
             arguments.append((name, common))
         parts.append(
             Part(
-                f"{function}_{number}",
+                f"{function}__{number}",
                 [names.pointers[buffer] for buffer in used],
                 text,
                 arguments,

@@ -22,7 +22,7 @@ import triton.language as tl
 
 
 @triton.jit
-def sgd_0(
+def sgd__0(
     program,
     g0_ptr,
     lr_ptr,
@@ -47,7 +47,7 @@ def sgd_0(
 
 
 @triton.jit
-def sgd_1(
+def sgd__1(
     program,
     g1_ptr,
     lr_ptr,
@@ -72,7 +72,7 @@ def sgd_1(
 
 
 @triton.jit
-def sgd_2(
+def sgd__2(
     program,
     g2_ptr,
     lr_ptr,
@@ -172,15 +172,15 @@ def sgd(
     first = program * 0
     end = first + tl.cdiv(100352, BLOCK_1024)
     if (program >= first) & (program < end):
-        sgd_0(program - first, g0_ptr, lr_ptr, m0_ptr, w0_ptr, N, INDEX, BLOCK_1024)
+        sgd__0(program - first, g0_ptr, lr_ptr, m0_ptr, w0_ptr, N, INDEX, BLOCK_1024)
     first = end
     end = first + tl.cdiv(128, BLOCK_128)
     if (program >= first) & (program < end):
-        sgd_1(program - first, g1_ptr, lr_ptr, m1_ptr, w1_ptr, N, INDEX, BLOCK_128)
+        sgd__1(program - first, g1_ptr, lr_ptr, m1_ptr, w1_ptr, N, INDEX, BLOCK_128)
     first = end
     end = first + tl.cdiv(N, BLOCK_256)
     if (program >= first) & (program < end):
-        sgd_2(program - first, g2_ptr, lr_ptr, m2_ptr, w2_ptr, N, INDEX, BLOCK_256)
+        sgd__2(program - first, g2_ptr, lr_ptr, m2_ptr, w2_ptr, N, INDEX, BLOCK_256)
     first = end
 
 
