@@ -23,6 +23,9 @@ TYPES: Mapping[DType, str] = {
 # In arrays of lanes a bool takes four bytes: loops that mix one-byte and four-byte arrays do not vectorise.
 LANE_TYPES: Mapping[DType, str] = {**TYPES, DType.BOOL: "int32_t"}
 
+# In memory a bool is a byte that is compared with 0: loads of C++'s bool do not vectorise.
+MEMORY_TYPES: Mapping[DType, str] = {**TYPES, DType.BOOL: "uint8_t"}
+
 _LARGEST_F32 = 3.4028235677973366e38  # where rounding to f32 turns to infinity
 
 

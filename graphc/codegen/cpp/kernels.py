@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from graphc.codegen.cpp.anchors import print_anchor
-from graphc.codegen.cpp.expressions import TYPES, Names, dim_text
+from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names, dim_text
 from graphc.codegen.cpp.nests import expressions, lower
 from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide, shape_nest
@@ -51,10 +51,10 @@ def generate_function(
     buffers = {
         p.name: names.new(f"{p.name}_data" if p.name in scalars else p.name) for p in kernel.parameters
     }
-    parameters = [
-        f"{'const ' if parameter.access is Access.IN else ''}{TYPES[parameter.type.dtype]}* {buffers[parameter.name]}"
-        for parameter in kernel.parameters
-    ]
+    parameters = []
+    for parameter in kernel.parameters:
+        constant = "const " if parameter.access is Access.IN else ""
+        parameters.append(f"{constant}{MEMORY_TYPES[parameter.type.dtype]}* {buffers[parameter.name]}")
     signature = ", ".join(parameters + [f"int64_t {symbol}" for symbol in symbols])
     out = Writer(1)
     headers: tuple[str, ...] = ("prelude.h", "vector_math.h", "philox.h", "lanes.h")

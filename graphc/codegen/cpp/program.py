@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from graphc.codegen.cpp.anchors import workspace
 from graphc.codegen.cpp.equal import structure
-from graphc.codegen.cpp.expressions import TYPES, Names
+from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names
 from graphc.codegen.cpp.kernels import Function, generate_function
 from graphc.codegen.cpp.split import split_reductions
 from graphc.codegen.cpp.target import CpuTarget, detect
@@ -174,7 +174,7 @@ def _calls(program: Program, functions: list[Function]) -> list[str]:
     for step in program.steps:
         kernel, function = program.kernels[step.kernel], functions[step.kernel]
         arguments = [
-            f"({TYPES[parameter.type.dtype]}*)buffers[{index}]"
+            f"({MEMORY_TYPES[parameter.type.dtype]}*)buffers[{index}]"
             for parameter, index in zip(kernel.parameters, step.arguments, strict=True)
         ]
         calls.append(f"{function.name}({', '.join([*arguments, *function.symbols])});")

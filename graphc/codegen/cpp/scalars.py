@@ -112,9 +112,21 @@ class ScalarPrinter:
                 continue
             self.comment(statement.origins)
             expression = self.expression(statement)
+            if self._is_inlined(statement):
+                self.env[statement.name] = expression
+                continue
             name = self.names.new(statement.name)
             self.out.line(f"const {TYPES[statement.dtype]} {name} = {expression};")
             self.env[statement.name] = name
+
+    def _is_inlined(self, statement: Definition) -> bool:
+        """True for 16-bit floats on their way from or to memory: loops with scalars of that type do not vectorise."""
+        if statement.dtype not in (DType.F16, DType.BF16):
+            return False
+        readers = [s for s in self.nest.body if statement.name in self.analysis.reads(s)]
+        if isinstance(statement, Load):
+            return all(isinstance(s, Compute) and s.operation == "cast" for s in readers)
+        return all(isinstance(s, Store) for s in readers)
 
     def comment(self, origins: Origins) -> None:
         """Name each of the user's operators once a nest, where its first scalar stands."""
@@ -126,7 +138,7 @@ class ScalarPrinter:
     def expression(self, statement: Definition) -> str:
         match statement:
             case Load():
-                access = f"{self.buffers[statement.buffer]}[{affine_text(statement.index[0], self.env)}]"
+                access = self._element(statement)
                 if not statement.guards:
                     return access
                 other = literal(statement.other, statement.dtype)
@@ -135,9 +147,12 @@ class ScalarPrinter:
                 text = affine_text(statement.expression, self.env)
                 return f"({TYPES[statement.dtype]})({text})"
             case Compute(operation="cast"):
-                (argument,) = statement.arguments
-                source = self.analysis.definitions[argument].dtype
-                return cast_text(source, statement.dtype, self.env[argument])
+                source = self.analysis.definitions[statement.arguments[0]]
+                if isinstance(source, Load) and source.guards and self._is_inlined(source):
+                    wide = cast_text(source.dtype, statement.dtype, self._element(source))
+                    other = literal(source.other, statement.dtype)
+                    return f"{self.condition(source.guards)} ? {wide} : {other}"
+                return cast_text(source.dtype, statement.dtype, self.env[source.name])
             case Compute(operation="where", dtype=DType.BOOL):
                 # A choice between bools keeps a loop from vectorising; the same in bit operations does not.
                 condition, x, y = (self.env[name] for name in statement.arguments)
@@ -156,6 +171,11 @@ class ScalarPrinter:
                 return self.env[ANCHOR]
             case _:
                 raise AssertionError(f"{type(statement).__name__} is printed where its value is made")
+
+    def _element(self, load: Load) -> str:
+        """What lies in memory, as a value of the scalar's type."""
+        access = f"{self.buffers[load.buffer]}[{affine_text(load.index[0], self.env)}]"
+        return f"({access} != 0)" if load.dtype is DType.BOOL else access
 
     def condition(self, guards: Sequence[Guard]) -> str:
         """All guards in one branch-free condition; those that do not change along the lanes are hoisted."""
