@@ -6,6 +6,8 @@ where the channels are fewer: there are fewer sums, and no pooled copy of the wi
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphc.ir.graph import Attributes, Node, Value
 from graphc.passes.rewrite import Rewriter, Rule, on
 from graphc.types import Shape
@@ -45,7 +47,7 @@ def _narrows(convolution: Node, weight: Shape, data: Value) -> bool:
     )
 
 
-def _windows(attributes: Attributes, rank: int) -> dict[str, object] | None:
+def _windows(attributes: Attributes, rank: int) -> dict[str, Any] | None:
     """The geometry of windows over all spatial axes that move by one element; None for others."""
     kernel, stride = attributes["kernel"], attributes["stride"]
     if len(kernel) != rank - 2 or any(step != 1 for step in stride):
@@ -100,7 +102,7 @@ def _data_gradient(rewriter: Rewriter, node: Node) -> Value | None:
     return rewriter.emit(convolution.primitive, spread, weight, shape=shape, **_attributes(convolution))
 
 
-def _attributes(convolution: Node) -> dict[str, object]:
+def _attributes(convolution: Node) -> dict[str, Any]:
     return {name: convolution.attributes[name] for name in ("stride", "pad", "dilate", "groups")}
 
 
