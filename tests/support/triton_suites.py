@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.graph import Attributes
+from graphc.ir.kernel import AnchorOperation
+from graphc.types import DType
 from support import cpp_cases as c
-from support.native_programs import Case
+from support.kernels import NestBuilder, make_kernel, types
+from support.native_programs import Arrays, Case
 
 Suite = tuple[list[Case], list[dict[str, int]]]
 
@@ -41,6 +49,7 @@ def symbolic_sizes() -> Suite:
         c.dense("M", 10, "N", True, False, name="fc_gradient"),
         c.embedding("N", 11, "M", "embedding"),
         c.convolution("", "N", 3, 5, (7, 6), (3, 3), 1, 1, 1, 1, name="conv"),
+        scatter_add(2, "N", 6, "M", "scatter"),
     ]
     return cases, [{"N": 1, "M": 1}, {"N": 4, "M": 9}, {"N": 3, "M": 300}]
 
@@ -64,8 +73,29 @@ def larger_than_a_block() -> Suite:
     ], [{}]
 
 
+def scatter_add(before: int, count: Any, size: int, behind: Any, name: str) -> Case:
+    """Updates added at clipped indices, scaled by an epilogue; indices reach past the end."""
+    ts = types(at=f"i64[{count}]", u=f"f32[{before},{count},{behind}]", y=f"f32[{before},{size},{behind}]")
+    b = NestBuilder(ts, p=before, v=size, d=ts["y"].shape[2]).at("embedding", "Embedding", 4)
+    b.store("y", ["p", "v", "d"], b.compute("mul", b.anchor(), 3.0))
+    anchor = AnchorOperation(
+        "scatter_add", ("at", "u"), Attributes({"axis": 1, "size": size}), ts["y"], DType.F32, b.origins
+    )
+
+    def expected(a: Arrays) -> Arrays:
+        result = np.zeros((before, size, a["u"].shape[2]))
+        for position, index in enumerate(np.clip(a["at"], 0, size - 1)):
+            result[:, index] += a["u"][:, position]
+        return {"y": 3 * result}
+
+    return Case(make_kernel(name, ts, [b], outputs=["y"], anchor=anchor), expected)
+
+
 def products() -> Suite:
     return [
+        scatter_add(2, 50, 3, 7, "scatter"),
+        scatter_add(1, 5, 20, 70, "scatter_sparse"),
+        scatter_add(3, 33, 4, 1, "scatter_numbers"),
         c.dense(70, 90, 130, False, False, name="nn"),
         c.dense(1, 90, 130, False, True, name="row"),
         c.dense(90, 1, 13, True, False, name="column"),

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from graphc.codegen.triton import anchors
 from graphc.codegen.triton.collapse import substitute
 from graphc.codegen.triton.scalars import identity_text
 from graphc.codegen.triton.schedule import GpuTarget, size_guess
+from graphc.codegen.triton.split_sum import split_sum
 from graphc.codegen.triton.stages import names_read
 from graphc.codegen.triton.stages import stages_of as passes_of
 from graphc.ir.kernel import (
@@ -49,7 +49,7 @@ Workspaces = tuple[tuple[str, TensorType], ...]
 def stages_of(kernel: Kernel, target: GpuTarget) -> tuple[tuple[Kernel, ...], Workspaces]:
     """The kernels to launch in place of this one, in order, and the workspaces that they share."""
     if kernel.anchor is not None:
-        return anchors.split_sum(kernel, target)
+        return split_sum(kernel, target)
     if len(kernel.nests) > MOST_NESTS:
         return _batches(kernel), ()
     parts = _parts(kernel, target)
