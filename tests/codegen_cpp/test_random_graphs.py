@@ -2,15 +2,15 @@
 
 import pytest
 
-from graphc.passes.fusion import fuse
+from graphc.passes.fusion import fuse, unfused
 from graphc.passes.manager import PassManager, default_pipeline
 from support.graphs import random_graph, random_inputs
 from support.native_graphs import NativeGraphs, compare
 
-BATCH = 10
+BATCH = 20
 
 
-@pytest.mark.parametrize("batch", range(4))
+@pytest.mark.parametrize("batch", range(10))
 def test_fused_graphs_agree_with_float64(batch: int) -> None:
     seeds = range(batch * BATCH, (batch + 1) * BATCH)
     graphs = [random_graph(seed) for seed in seeds]
@@ -21,3 +21,12 @@ def test_fused_graphs_agree_with_float64(batch: int) -> None:
     results = native.run(inputs, dict.fromkeys(native.program.symbols, sizes["N"]))
     for seed, graph, given, got in zip(seeds, graphs, inputs, results, strict=True):
         compare(graph, given, got, f"random_graph({seed})")
+
+
+def test_graphs_without_fusion_agree_with_float64() -> None:
+    graphs = [random_graph(seed) for seed in range(BATCH // 2)]
+    native = NativeGraphs([unfused(graph) for graph in graphs])
+    inputs = [random_inputs(graph, seed, {"N": 2}) for seed, graph in enumerate(graphs)]
+    results = native.run(inputs, dict.fromkeys(native.program.symbols, 2))
+    for seed, (graph, given, got) in enumerate(zip(graphs, inputs, results, strict=True)):
+        compare(graph, given, got, f"random_graph({seed}) without fusion")
