@@ -58,16 +58,11 @@ def test_replay_without_cudnn(memory: Any, net: str, best: int) -> None:
     assert memory.mxnet_plan.planned_bytes(memory.network(net), shapes, True, "both", cudnn=False) == best
 
 
-SHORT = {("alexnet", 64, True), ("inception_bn", 32, True)}
-"""Rows that are over 60% of MXNet's best, still; everything else about them holds."""
-
-
 @pytest.mark.parametrize(("net", "batch", "training"), [*rows(*ZOO), ("vgg", 1, False)])
 def test_plan_reaches_its_targets(memory: Any, net: str, batch: int, training: bool) -> None:
     row = row_of(memory, net, batch, training)
     figures = memory.measure(row)
-    misses = memory.judge(row, figures)
-    assert all((net, batch, training) in SHORT and "of MXNet's both" in miss for miss in misses), misses
+    assert memory.judge(row, figures) == []
     assert tuple(figures) == memory.FIGURES
 
 

@@ -12,7 +12,15 @@ from graphc.driver.kernel_interpreter import run_program
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph
 from graphc.ir.program import Plan
-from graphc.passes.offsets import MATCH_RANGE, STRATEGIES, Block, separate, share_freed
+from graphc.passes.offsets import (
+    MATCH_RANGE,
+    STRATEGIES,
+    Block,
+    best_offsets,
+    live_bytes,
+    separate,
+    share_freed,
+)
 from graphc.passes.plan import plan
 from graphc.symbol.trace import trace
 from support.fusion_checks import sizes_of
@@ -60,6 +68,18 @@ def test_places_of_very_different_size_are_not_shared() -> None:
 
 def test_separate_shares_nothing() -> None:
     assert separate(blocks_of([(64, 0, 0), (128, 1, 1), (64, 2, 2)])) == {0: 0, 1: 64, 2: 192}
+
+
+def test_search_mends_what_every_greedy_order_gets_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = blocks_of([(384, 1, 5), (448, 3, 6), (448, 6, 6), (320, 4, 9), (576, 2, 3), (192, 6, 8)])
+
+    def arena() -> int:
+        offsets = best_offsets(blocks)
+        return max(offsets[block.buffer] + block.size for block in blocks)
+
+    assert arena() == max(live_bytes(blocks, 10)) == 1408
+    monkeypatch.setattr("graphc.passes.offsets.EFFORT", 0)
+    assert arena() == 1728
 
 
 @pytest.mark.parametrize("seed", range(0, 60, 2))
