@@ -29,17 +29,17 @@ def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
     is tried too: it keeps a ReLU's mask of a byte an element for its gradient rather than read the result again.
     """
     chosen = options or FusionOptions()
-    best = _fuse(graph, chosen)
     if not chosen.enabled:
-        return best
+        return _fuse(graph, chosen, 0)
     limit = unfused_peak(graph, chosen)
+    best = _fuse(graph, chosen, limit)
     least = live_peak(best, chosen)
     careful = replace(chosen, conservative=True)
     for attempt in (careful, replace(careful, merge=False)):
         enough = least if least > limit else least - least // 4
         if least <= limit and (least <= chosen.thrifty_peak or attempt is not careful):
             break
-        other = _fuse(graph, attempt)
+        other = _fuse(graph, attempt, limit)
         if live_peak(other, chosen) < enough:
             best, least = other, live_peak(other, chosen)
     return best
@@ -50,7 +50,8 @@ def unfused(graph: Graph) -> Program:
     return fuse(graph, FusionOptions(enabled=False))
 
 
-def _fuse(graph: Graph, options: FusionOptions) -> Program:
+def _fuse(graph: Graph, options: FusionOptions, limit: int) -> Program:
+    """One attempt; horizontal fusion keeps the peak below `limit` bytes."""
     part = partition(graph, options)
     lowered = lower_spaces(part)
     storage, copies = assign(part, lowered, options.in_place)
@@ -61,7 +62,7 @@ def _fuse(graph: Graph, options: FusionOptions) -> Program:
         return estimated_peak(part, storage, found, options)
 
     if options.enabled and options.horizontal:
-        groups = fuse_horizontally(part, groups, options, estimate)
+        groups = fuse_horizontally(part, groups, options, estimate, limit)
     return bind(part, storage, groups, options)
 
 

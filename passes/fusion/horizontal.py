@@ -21,9 +21,12 @@ Peak = Callable[[list[Group]], int]
 
 
 def fuse_horizontally(
-    part: Partition, groups: Sequence[Group], options: FusionOptions, peak: Peak
+    part: Partition, groups: Sequence[Group], options: FusionOptions, peak: Peak, limit: int
 ) -> list[Group]:
-    """The groups, with independent ones joined: all sets at once, or one by one where that costs memory."""
+    """The groups, with independent ones joined: all sets at once, or one by one where that costs memory.
+
+    A joint launch may raise the peak by `joint_slack` bytes, though not above `limit`.
+    """
     sets = _independent_sets(part, groups, options)
     if not sets:
         return list(groups)
@@ -31,7 +34,8 @@ def fuse_horizontally(
     before = peak(result)
     saved = part.reach.copy()
     joined = _joined(part, result, sets)
-    if peak(joined) <= before:
+    most = max(before, min(limit, before + options.joint_slack))
+    if peak(joined) <= most:
         for members in sets:
             _decide(part, members, 0)
         return joined
@@ -40,19 +44,20 @@ def fuse_horizontally(
         saved = part.reach.copy()
         candidate = _joined(part, result, [members])
         after = peak(candidate)
-        _decide(part, members, after - before)
-        if after <= before:
-            result, before = candidate, after
+        _decide(part, members, after - most)
+        if after <= most:
+            result = candidate
         else:
             part.reach = saved
     return result
 
 
 def _decide(part: Partition, members: Sequence[Group], cost: int) -> None:
+    """Record a set; `cost` is what it holds above the allowed peak."""
     names = [next(iter(group.nests[0].targets), "copy") for group in members]
     reason = "independent kernels share one launch"
     if cost > 0:
-        reason = f"waiting for one joint launch would hold {cost:,} more bytes at the peak"
+        reason = f"waiting for one joint launch would hold {cost:,} bytes too many at the peak"
     part.decisions.append(Decision(names[0], ", ".join(names[1:]), cost <= 0, reason))
 
 

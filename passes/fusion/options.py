@@ -33,6 +33,8 @@ class FusionOptions:
     thrifty_peak: int = 64 << 20
     """Where more bytes are live at once, `conservative` is tried too, and taken if it needs at most 3/4 of them."""
     horizontal: bool = True
+    joint_slack: int = 65536
+    """Bytes by which sharing a launch may raise the peak of live memory, which stays below the unfused graph's."""
     max_joint_reduction: int = 65536
     """Most elements that a reduction may read and still share a launch with independent kernels."""
     in_place: bool = True
