@@ -221,7 +221,7 @@ def draw(measured: Measured, path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)
 
 

@@ -106,7 +106,7 @@ def memory_report(program: Program, made: Plan) -> dict[str, Any]:
     peak = max(range(len(live)), key=live.__getitem__, default=0)
     alive = [p for p in made.placements if p.lifetime.first <= peak <= p.lifetime.last]
     alive.sort(key=lambda placement: (-placement.size, program.buffers[placement.buffer].name))
-    rows = [_live_row(program, placement) for placement in alive]
+    rows = [placement_row(program, placement) for placement in alive]
     kernel = program.kernels[program.steps[peak].kernel].name if program.steps else ""
     return {
         "schema": 1,
@@ -118,7 +118,8 @@ def memory_report(program: Program, made: Plan) -> dict[str, Any]:
     }
 
 
-def _live_row(program: Program, placement: Placement) -> dict[str, Any]:
+def placement_row(program: Program, placement: Placement) -> dict[str, Any]:
+    """A tensor's place, and the operator and line of the user's that it comes from: JSON-ready."""
     buffer = program.buffers[placement.buffer]
     origin = buffer.origins[0] if buffer.origins else None
     return {

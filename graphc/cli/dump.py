@@ -31,7 +31,7 @@ STAGES = {
     "source": "generated C++ or Triton",
     "plan": "where intermediates lie, and the peak",
 }
-FORMATS = ("text", "json", "dot")
+FORMATS = ("text", "json", "dot", "svg")
 STRATEGIES = ("none", "inplace", "coshare", "both", "optimal")
 
 
@@ -74,6 +74,8 @@ def dump(
         raise click.UsageError("--after and --passes belong to --stage graph")
     if memory != "optimal" and stage != "plan":
         raise click.UsageError("--memory belongs to --stage plan")
+    if form == "svg" and stage != "plan":
+        raise click.UsageError("--format svg draws the arena; it belongs to --stage plan")
     if form == "dot" and stage in ("kernels", "source", "plan"):
         raise click.UsageError(f"--stage {stage} is no graph, so it has no dot form; use text or json")
     printers: Mapping[str, Callable[[], None]] = {
@@ -271,6 +273,10 @@ def _plan(request: Request, form: str, memory: str, output: Path | None) -> None
     made = plan(program, request.sizes_for(program.graph), memory)
     if form == "json":
         emit_json({"stage": "plan", **memory_report(program, made), "plan": made.to_json()}, output)
+    elif form == "svg":
+        from graphc.cli.arena_chart import arena_svg
+
+        emit(arena_svg(program, made), output)
     else:
         emit(memory_text(program, made), output)
 

@@ -28,6 +28,7 @@ from graphc.ir.graph import Graph, Input, InputKind
 from graphc.ir.kernel import Kernel
 from graphc.ir.program import Plan, Program, Role
 from graphc.ir.sizes import bind_sizes
+from graphc.passes.plan import memory_report
 from graphc.primitives.concrete import check_sizes
 
 Array = torch.Tensor | numpy.ndarray[Any, Any] | NDArray
@@ -108,6 +109,13 @@ class Executable:
                 help="plan(N=64)",
             )
         return self._backend.plan(sizes)
+
+    def memory(self, **sizes: int) -> dict[str, Any]:
+        """Bytes by role, the arena beside its bounds, and the tensors live at the peak with the user's lines.
+
+        Known before anything runs; JSON-ready. `graphc dump --stage plan` prints the same.
+        """
+        return memory_report(self.program, self.plan(**sizes))
 
     # States
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -103,6 +104,41 @@ def test_plan_names_the_line_of_what_is_alive_at_the_peak(graphc: Command) -> No
     assert all(row["line"].startswith("net.py:") for row in data["peak"]["live"])
 
 
+@pytest.mark.parametrize("strategy", ["none", "inplace", "coshare", "both"])
+def test_plan_of_each_strategy(graphc: Command, strategy: str) -> None:
+    best = graphc("dump", "net.py", "--train", "--stage", "plan", "--json").json["arena"]
+    arena = graphc("dump", "net.py", "--train", "--stage", "plan", "--memory", strategy, "--json").json[
+        "arena"
+    ]
+    assert best["planned"] <= arena["planned"] <= arena["naive"]
+    if strategy in ("none", "inplace"):
+        assert arena["planned"] == arena["naive"]
+
+
+def test_picture_of_the_arena_has_a_box_for_each_tensor(graphc: Command) -> None:
+    arguments = ("dump", "net.py", "--train", "--stage", "plan")
+    plan = graphc(*arguments, "--json").json
+    root = ElementTree.fromstring(graphc(*arguments, "--format", "svg").out)
+    svg = "{http://www.w3.org/2000/svg}"
+    boxes = {box.findtext(f"{svg}title"): box for box in root.iter(f"{svg}rect")}
+    boxes.pop(None)
+    placed = plan["plan"]["placements"]
+    assert len(boxes) == len(placed)
+    # Heights are to scale: all of the arena is 490 pixels high.
+    scale = 490 / plan["arena"]["planned"]
+    for place in placed:
+        height = f"{scale * place['size']:.2f}".rstrip("0").rstrip(".")
+        assert any(
+            box.get("height") == height
+            for title, box in boxes.items()
+            if f"offset {place['offset']:,}" in title
+        )
+    live = [row["buffer"] for row in plan["peak"]["live"]]
+    dark = [title.partition(":")[0] for title, box in boxes.items() if box.get("stroke") == "#333333"]
+    assert sorted(dark) == sorted(live)
+    assert any("net.py:" in title for title in boxes)
+
+
 def test_named_dimension_needs_a_size_for_a_plan(graphc: Command) -> None:
     missing = graphc("dump", "net.py", "--shape", "data=N,5", "--stage", "plan")
     assert missing.code == 2
@@ -127,6 +163,9 @@ def test_shapes_and_types_from_the_command_line(graphc: Command) -> None:
     [
         (["net.py", "--stage", "grph"], 2, "'grph' is not one of"),
         (["net.py", "--stage", "plan", "--format", "dot"], 2, "has no dot form"),
+        (["net.py", "--stage", "fused", "--format", "svg"], 2, "belongs to --stage plan"),
+        (["net.py", "--memory", "none"], 2, "belongs to --stage plan"),
+        (["net.py", "--stage", "plan", "--memory", "best"], 2, "'best' is not one of"),
         (["net.py", "--stage", "plan", "--after", "prune"], 2, "belong to --stage graph"),
         (["net.py", "--after", "prun"], 2, "did you mean 'prune'"),
         (["net.py", "--passes", "--json"], 2, "--passes prints text"),

@@ -227,6 +227,13 @@ def test_the_plan_needs_every_size(executable) -> None:
     assert plan.lower_bound <= plan.size <= max(plan.naive, 1) + 64 * len(plan.placements)
 
 
+def test_memory_is_known_before_anything_runs(executable) -> None:
+    report = executable.memory(N=8)
+    assert report["arena"]["planned"] == executable.plan(N=8).size
+    assert report["bytes"]["input"] == 8 * 3 * 4
+    assert report["sizes"] == {"N": 8}
+
+
 def test_a_batch_that_changes_keeps_few_arenas(executable, values) -> None:
     executable.set_states(values)
     for rows in range(1, 40):
