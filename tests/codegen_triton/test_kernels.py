@@ -122,3 +122,18 @@ def test_tf32_is_an_option() -> None:
     program = program_of(c.dense(64, 64, 64, False, False).kernel)
     assert 'input_precision="ieee"' in generate(program).source
     assert 'input_precision="tf32"' in generate(program, GpuTarget(tf32=True)).source
+
+
+def test_maximum_and_sum_of_a_softmax_in_one_pass(interpreter: Interpreter) -> None:
+    """Rows of unknown length: rescaled sums, with infinities and NaN where float64 has them."""
+    kernels = Kernels(program_of(c.softmax("N", "M").kernel), interpreter.run)
+    assert kernels.generated.source.count("for r_start in range") == 2
+    arrays = kernels.inputs(N=6, M=2500)
+    x = arrays["x"]
+    x[0, 3], x[1, 7], x[2] = np.nan, np.inf, -np.inf
+    x[3, 1030:], x[3, :5] = -np.inf, 200
+    x[4] = np.linspace(-300, 300, 2500)
+    with np.errstate(invalid="ignore"):
+        e = np.exp(x.astype(np.float64) - x.max(1, keepdims=True))
+    got = kernels.run(arrays, N=6, M=2500)["y"]
+    np.testing.assert_allclose(got, e / e.sum(1, keepdims=True), rtol=2e-5, atol=1e-7)

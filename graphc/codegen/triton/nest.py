@@ -10,7 +10,7 @@ from graphc.codegen.triton import scalars
 from graphc.codegen.triton.expressions import TRITON_TYPES, Names, as_operand, dim_text, without_parentheses
 from graphc.codegen.triton.printer import Scope
 from graphc.codegen.triton.schedule import Group, Mode, NestSchedule
-from graphc.codegen.triton.stages import Stages, stages_of
+from graphc.codegen.triton.stages import Stages, softmax_sums, stages_of
 from graphc.ir.kernel import Load, Nest, Reduce, Reduction, Statement, Store, levels
 from graphc.types import Dim, DType
 
@@ -59,6 +59,7 @@ class NestPrinter:
         self.blocks = {group.name: names.new(f"BLOCK_{group.name.upper()}") for group in schedule.tile}
         self.indices = {group.name: names.new(group.name) for group in self._groups}
         self.axis_names: set[str] = set()
+        self.beside: dict[int, Reduce] = {}
         self.inner = levels(nest)
         self.scope = Scope(
             names=names,
@@ -247,7 +248,8 @@ class NestPrinter:
     # Passes over the reduction axes
 
     def _passes(self) -> tuple[list[Loop], list[str]]:
-        stages = stages_of(self.nest)
+        self.beside = softmax_sums(self.nest) if self.schedule.mode is Mode.LOOPED else {}
+        stages = stages_of(self.nest, self.beside)
         loops = []
         done = 0
         for number in range(stages.count):
@@ -343,11 +345,41 @@ class NestPrinter:
             scope.helpers.add(helper)
             here = self.indices[reduction.name]
             return [f"{value}, {position} = {helper}({value}, {position}, {operand}, {here})"]
+        if id(statement) in self.beside:
+            return self._accumulate_softmax(self.beside[id(statement)], value, operand)
         text = scalars.combine_text(statement.operation, dtype, value, as_operand(operand))
         return [f"{value} = {text}"]
 
+    def _accumulate_softmax(self, total: Reduce, maximum: str, operand: str) -> list[str]:
+        """A maximum and the sum of exp(x - maximum), rescaled where the maximum grows."""
+        names = self.scope.names
+        value, greatest, shift = (
+            names.of("softmax", f"{maximum}_{what}") for what in ("value", "new", "shift")
+        )
+        partial, _ = self._accumulator_names(total)
+        return [
+            f"{value} = {operand}",
+            f"{greatest} = {scalars.combine_text(Reduction.MAX, total.dtype, maximum, value)}",
+            "# Where all is -inf so far, nothing is to be shifted.",
+            f'{shift} = tl.where({greatest} == float("-inf"), 0.0, {greatest})',
+            f"{partial} = {partial} * tl.exp({maximum} - {shift})",
+            f"{partial} = {partial} + tl.exp({value} - {shift})",
+            f"{maximum} = {greatest}",
+        ]
+
+    def _finish_softmax(self, maximum: Reduce, total: Reduce) -> list[str]:
+        """The sums of all lanes, each rescaled from the maximum of its lane to that of the row."""
+        lane, _ = self._accumulator_names(maximum)
+        partial, _ = self._accumulator_names(total)
+        scaled = f"{partial} * tl.exp({lane} - {self.scope.text[maximum.name]})"
+        self.scope.scalar_dtypes.setdefault(total.argument, total.dtype)
+        return self._whole(total, scaled)
+
     def _finish(self, statement: Reduce) -> list[str]:
         value, position = self._accumulator_names(statement)
+        maximum = next((s for s in self.nest.body if self.beside.get(id(s)) is statement), None)
+        if isinstance(maximum, Reduce):
+            return self._finish_softmax(maximum, statement)
         if self.schedule.mode is Mode.LOOPED:
             return self._whole(statement, value, position)
         if statement.operation in (Reduction.ARGMAX, Reduction.ARGMIN):

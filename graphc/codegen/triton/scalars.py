@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from graphc.codegen.triton.expressions import TRITON_TYPES, literal_text
+from graphc.codegen.triton.expressions import TRITON_TYPES, as_operand, literal_text, without_parentheses
 from graphc.ir.kernel import Reduction
 from graphc.types import DType
 
@@ -177,6 +177,7 @@ def combine_text(operation: Reduction, dtype: DType, a: str, b: str) -> str:
 def reduce_text(operation: Reduction, dtype: DType, value: str, axis: int) -> tuple[str, str | None]:
     """(a whole reduction of `value` along an axis of the tile, the helper function that it calls)."""
     target = TRITON_TYPES[dtype]
+    value = without_parentheses(value)
     # tl.sum and tl.max widen small integers to 32 bits.
     back = "" if dtype.is_float or dtype in (DType.I32, DType.I64) else f".to({target})"
     match operation:
@@ -185,14 +186,14 @@ def reduce_text(operation: Reduction, dtype: DType, value: str, axis: int) -> tu
         case Reduction.PROD:
             return f"tl.reduce({value}, {axis}, multiply)", "multiply"
         case Reduction.ANY:
-            return f"tl.max({value}.to(tl.int32), axis={axis}) != 0", None
+            return f"tl.max({as_operand(value)}.to(tl.int32), axis={axis}) != 0", None
         case Reduction.MAX | Reduction.MIN:
             name = operation.value
             if dtype.is_float:
                 helper = "greater" if operation is Reduction.MAX else "lesser"
                 return f"tl.reduce({value}, {axis}, {helper})", helper
             if dtype is DType.BOOL:
-                return f"tl.{name}({value}.to(tl.int32), axis={axis}) != 0", None
+                return f"tl.{name}({as_operand(value)}.to(tl.int32), axis={axis}) != 0", None
             return f"tl.{name}({value}, axis={axis}){back}", None
         case _:
             raise ValueError(f"{operation} is no reduction of values alone")

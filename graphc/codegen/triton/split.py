@@ -58,6 +58,11 @@ def stages_of(kernel: Kernel, target: GpuTarget) -> tuple[tuple[Kernel, ...], Wo
     return _Splitter(kernel, *parts).split()
 
 
+def _is_outer(store: Store, nest: Nest) -> bool:
+    """Whether a store happens once a row."""
+    return id(store) in passes_of(nest).outer
+
+
 def _batches(kernel: Kernel) -> tuple[Kernel, ...]:
     """A kernel of very many independent nests as several, each with its own parameters."""
     batches = []
@@ -77,9 +82,14 @@ def _parts(kernel: Kernel, target: GpuTarget) -> tuple[Axis, int] | None:
     reduces = [s for s in nest.body if isinstance(s, Reduce)]
     if not reduces or any(s.operation in (Reduction.ARGMAX, Reduction.ARGMIN) for s in reduces):
         return None
-    rows = max(1, size_guess(product(axis.extent for axis in nest.parallel)))
+    rows = product(axis.extent for axis in nest.parallel)
     length = size_guess(product(axis.extent for axis in nest.reductions))
-    if rows >= 2 * target.multiprocessors or length < LEAST_LENGTH:
+    once = passes_of(nest).count == 1 and all(
+        not isinstance(s, Store) or _is_outer(s, nest) for s in nest.body
+    )
+    # Every further pass is two more launches.
+    few = 2 * target.multiprocessors if once else target.multiprocessors // 2
+    if not isinstance(rows, int) or rows == 0 or rows >= few or length < LEAST_LENGTH:
         return None
     axis = max(nest.reductions, key=lambda a: a.extent if isinstance(a.extent, int) else 0)
     if not isinstance(axis.extent, int):
