@@ -13,30 +13,58 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+from graphc.diagnostics import Diagnostic, ToolchainError
 from graphc.runtime.folders import cache_folder
 
 
 def write_module(name: str, source: str) -> Path:
-    """The file of the cache that holds this source, written if it is not there."""
+    """The file of the cache that holds this source, written if it is not there.
+
+    Raises ToolchainError G503 where the cache cannot be written.
+    """
     digest = hashlib.sha256(source.encode()).hexdigest()[:16]
     path = cache_folder() / "triton" / f"{_file_name(name)}_{digest}.py"
-    if not path.exists():
+    if path.exists():
+        return path
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed: another process never reads half a file.
         handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        with os.fdopen(handle, "w") as file:
-            file.write(source)
-        os.replace(partial, path)
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(source)
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+    except OSError as error:
+        raise ToolchainError(
+            Diagnostic(
+                "G503",
+                f"{path} cannot be written: {error.strerror}",
+                help="name another folder in GRAPHC_CACHE_DIR",
+            )
+        ) from error
     return path
 
 
 def import_module(path: Path) -> ModuleType:
-    """Import a generated file; Triton's settings are made before Triton is imported."""
+    """Import a generated file; Triton's settings are made before Triton is imported.
+
+    Raises ToolchainError G505 where there is no Triton.
+    """
     # Triton 3.10 turns contraction of a * b + c off where nothing is said.
     os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     name = f"graphc_triton.{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
+    try:
+        importlib.import_module("triton")
+    except ImportError as error:
+        raise ToolchainError(
+            Diagnostic(
+                "G505", f"Triton cannot be imported: {error}", help="pip install triton (Linux), or use cpu"
+            )
+        ) from error
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
