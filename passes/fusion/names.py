@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from graphc.ir.graph import Node
 
@@ -113,8 +113,8 @@ class Scope:
         return result
 
 
-def group_name(nodes: Iterable[Node], fallback: str) -> str:
-    """The names of the user's operators in order, as many as fit: fc1_relu1."""
+def group_name(nodes: Sequence[Node], fallback: str) -> str:
+    """The names of the user's operators in order, as many as fit: fc1_relu1, fc1_backward, fc1_weight_update."""
     words: list[str] = []
     for node in nodes:
         word = identifier(node.origins[0].name) if node.origins else ""
@@ -122,10 +122,19 @@ def group_name(nodes: Iterable[Node], fallback: str) -> str:
             words.append(word)
     if not words:
         return identifier(fallback)
-    text = words[0]
+    text, suffix = words[0], _suffix(nodes)
     for word in words[1:]:
         longer = f"{text}_{word}"
-        if len(longer) > LONGEST - 6:
-            return f"{text}_etc"
+        if len(longer) > LONGEST - 20:
+            return f"{text}_etc{suffix}"
         text = longer
-    return text
+    return f"{text[: LONGEST - 12]}{suffix}"
+
+
+def _suffix(nodes: Sequence[Node]) -> str:
+    """What part of a training step nodes belong to, told by the names that gradients and optimizers give values."""
+    names = [node.outputs[0].name.partition(".")[0] for node in nodes]
+    if any(name.endswith("_update") for name in names):
+        return "_update"
+    gradients = sum(name.endswith("_grad") for name in names)
+    return "_backward" if 2 * gradients >= len(names) else ""
