@@ -8,7 +8,7 @@ from graphc.codegen.cpp.anchors import print_anchor
 from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names, dim_text
 from graphc.codegen.cpp.nests import expressions, lower
 from graphc.codegen.cpp.printer import NestPrinter
-from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide, shape_nest
+from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide, shape_nests
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Access, Kernel, Load, Nest, Store
@@ -83,7 +83,7 @@ def _print_nests(
     out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget
 ) -> tuple[str, ...]:
     """Print all nests; returns the headers that they need."""
-    nests = [shape_nest(lower(nest, kernel), target) for nest in kernel.nests]
+    nests = [part for nest in kernel.nests for part in shape_nests(lower(nest, kernel), target)]
     schedules = [decide(nest, kernel, target) for nest in nests]
     headers = ("tile.h",) if any(schedule.turned for schedule in schedules) else ()
     total = dimension(sum((schedule.work for schedule in schedules), start=0))

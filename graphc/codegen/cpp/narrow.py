@@ -43,7 +43,7 @@ def narrow_comparisons(nest: Nest) -> Nest:
         body.append(statement)
         if not isinstance(statement, Store) and statement.name in wanted:
             body += small[statement.name]
-    return replace(nest, body=_without_dead(body))
+    return replace(nest, body=without_dead(body))
 
 
 def _comparisons(
@@ -106,7 +106,7 @@ def _fits(expression: Affine, nest: Nest) -> bool:
     return reach < LIMIT
 
 
-def _without_dead(body: list[Statement]) -> tuple[Statement, ...]:
+def without_dead(body: list[Statement]) -> tuple[Statement, ...]:
     """The statements that a store needs."""
     used: set[str] = set()
     kept: list[Statement] = []

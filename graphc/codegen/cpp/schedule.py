@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from graphc.codegen.cpp.expressions import OPERATIONS
 from graphc.codegen.cpp.narrow import narrow_comparisons
 from graphc.codegen.cpp.nests import Analysis, analyse, merge_axes, prune_guards
+from graphc.codegen.cpp.ranges import split_ranges
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.unroll import interleaved_axis, unroll, unroll_window
 from graphc.ir.kernel import (
@@ -248,6 +249,12 @@ def work_of(nest: Nest, analysis: Analysis, target: CpuTarget) -> Dim:
         points = product(extents[name] for name in extents if name in axes)
         total = total + points * max(1, round(cost * 16 / scale))
     return total
+
+
+def shape_nests(nest: Nest, target: CpuTarget) -> tuple[Nest, ...]:
+    """The lowered nest cut where its guards change, each part shaped."""
+    parts = split_ranges(nest, vector_axis(nest, analyse(nest), target))
+    return tuple(shape_nest(part, target) for part in parts)
 
 
 def shape_nest(nest: Nest, target: CpuTarget) -> Nest:
