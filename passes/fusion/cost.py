@@ -8,35 +8,12 @@ from graphc.passes.fusion.options import FusionOptions
 from graphc.primitives.declare import Kind, Primitive, primitive
 from graphc.types import product, same_dim
 
-CHEAP_OPERATIONS = frozenset(
-    [
-        "neg",
-        "abs",
-        "sign",
-        "floor",
-        "ceil",
-        "round",
-        "trunc",
-        "logical_not",
-        "is_nan",
-        "cast",
-        "add",
-        "sub",
-        "mul",
-        "maximum",
-        "minimum",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "logical_and",
-        "logical_or",
-        "logical_xor",
-        "where",
-    ]
-)
+_CHEAP = """
+    neg abs sign floor ceil round trunc logical_not is_nan cast add sub mul maximum minimum eq ne lt le
+    gt ge logical_and logical_or logical_xor where
+"""
+
+CHEAP_OPERATIONS = frozenset(_CHEAP.split())
 """Scalar operations of a cycle or so: done again rather than kept in memory."""
 
 _MOVES = (Kind.VIEW, Kind.RESHAPE, Kind.CONSTANT, Kind.IDENTITY)

@@ -11,80 +11,16 @@ from graphc.ir.graph import Node
 
 LONGEST = 60
 
-_RESERVED = frozenset(
-    [
-        "alignas",
-        "alignof",
-        "and",
-        "asm",
-        "auto",
-        "bool",
-        "break",
-        "case",
-        "catch",
-        "char",
-        "class",
-        "const",
-        "constexpr",
-        "continue",
-        "default",
-        "delete",
-        "do",
-        "double",
-        "else",
-        "enum",
-        "explicit",
-        "export",
-        "extern",
-        "false",
-        "float",
-        "for",
-        "friend",
-        "goto",
-        "if",
-        "inline",
-        "int",
-        "long",
-        "mutable",
-        "namespace",
-        "new",
-        "noexcept",
-        "not",
-        "operator",
-        "or",
-        "private",
-        "protected",
-        "public",
-        "register",
-        "return",
-        "short",
-        "signed",
-        "sizeof",
-        "static",
-        "struct",
-        "switch",
-        "template",
-        "this",
-        "throw",
-        "true",
-        "try",
-        "typedef",
-        "typeid",
-        "typename",
-        "union",
-        "unsigned",
-        "using",
-        "virtual",
-        "void",
-        "volatile",
-        "while",
-        "xor",
-        "tl",
-        "triton",
-        "main",
-        "None",
-    ]
-)
+_KEYWORDS = """
+    alignas alignof and asm auto bool break case catch char class const constexpr continue default
+    delete do double else enum explicit export extern false float for friend goto if inline int long
+    mutable namespace new noexcept not operator or private protected public register return short signed
+    sizeof static struct switch template this throw true try typedef typeid typename union unsigned
+    using virtual void volatile while xor tl triton main None
+"""
+"""Words of C++ and Triton that cannot be names there."""
+
+_RESERVED = frozenset(_KEYWORDS.split())
 
 
 def identifier(name: str) -> str:
