@@ -31,9 +31,12 @@ class KernelReport:
     shared_bytes: int
 
 
-def compile_for(program: TritonProgram, target: GpuTarget | None = None) -> tuple[KernelReport, ...]:
+def compile_for(
+    program: TritonProgram, target: GpuTarget | None = None, *, wide: bool = False
+) -> tuple[KernelReport, ...]:
     """Compile every launch to a cubin for the target (an H100 or H200 by default) and read what it uses.
 
+    wide: with indices of 64 bits where sizes decide, as for buffers of 2**31 elements or more.
     Pointers count as divisible by 16, as the arena's are. Needs no GPU; raises Triton's CompilationError.
     """
     module = import_module(write_module(program.name, program.source))
@@ -42,11 +45,13 @@ def compile_for(program: TritonProgram, target: GpuTarget | None = None) -> tupl
         types = tuple(_POINTERS[program.buffers[n].type.dtype.value] for n in launch.arguments)
         key = (launch.function, types, launch.blocks, launch.warps)
         if key not in reports:
-            reports[key] = _compile(getattr(module, launch.function), launch, types, target)
+            reports[key] = _compile(getattr(module, launch.function), launch, types, target, wide)
     return tuple(reports.values())
 
 
-def _compile(function: Any, launch: Launch, types: tuple[str, ...], target: GpuTarget | None) -> KernelReport:
+def _compile(
+    function: Any, launch: Launch, types: tuple[str, ...], target: GpuTarget | None, wide: bool
+) -> KernelReport:
     import triton
     import triton.language as tl
     from triton.backends.compiler import GPUTarget as Device
@@ -55,7 +60,7 @@ def _compile(function: Any, launch: Launch, types: tuple[str, ...], target: GpuT
     signature = dict(zip(launch.pointers, types, strict=True)) | dict.fromkeys(launch.symbols, "i32")
     constants: dict[str, Any] = dict(launch.blocks)
     if launch.wide:
-        constants["INDEX"] = tl.int32
+        constants["INDEX"] = tl.int64 if wide else tl.int32
     signature |= dict.fromkeys(constants, "constexpr")
     order = {name: position for position, name in enumerate(function.arg_names)}
     attributes = {(order[name],): [["tt.divisibility", 16]] for name in launch.pointers}
