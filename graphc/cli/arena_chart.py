@@ -33,7 +33,7 @@ class _Chart:
 
     def __init__(self, report: dict[str, Any], rows: list[dict[str, Any]], steps: int) -> None:
         self.report, self.rows, self.steps = report, rows, max(steps, 1)
-        self.size = max(report["arena"]["planned"], 1)
+        self.size: int = max(report["arena"]["planned"], 1)
         self.alive = {row["buffer"] for row in report["peak"]["live"]}
         self.root = ElementTree.Element(
             "svg",

@@ -11,7 +11,9 @@ from graphc.driver.compile import Options, lower
 from graphc.driver.kernel_interpreter import run_program
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph
-from graphc.ir.program import Plan
+from graphc.ir.program import Plan, Role
+from graphc.passes.fusion import FusionOptions, fuse
+from graphc.passes.gradient import gradient
 from graphc.passes.offsets import (
     MATCH_RANGE,
     STRATEGIES,
@@ -23,7 +25,8 @@ from graphc.passes.offsets import (
 )
 from graphc.passes.plan import plan
 from graphc.symbol.trace import trace
-from support.fusion_checks import sizes_of
+from graphc.types import TensorType
+from support.fusion_checks import check_program, sizes_of
 from support.graphs import random_graph, random_inputs
 
 
@@ -97,6 +100,41 @@ def test_random_graphs_in_a_poisoned_arena(seed: int) -> None:
         for name, value in (expected.outputs | expected.updates).items():
             found = (got.outputs | got.updates)[name]
             torch.testing.assert_close(found.double(), value.double(), rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+@pytest.mark.parametrize("start", range(1000, 1500, 50))
+def test_no_two_live_tensors_overlap(start: int) -> None:
+    for seed in range(start, start + 50):
+        graph = random_graph(seed)
+        program = fuse(graph)
+        for strategy in STRATEGIES:
+            assert_apart(plan(program, dict.fromkeys(graph.symbols, 3), strategy))
+
+
+def picture_classifier() -> Graph:
+    """The training graph of a convolution whose ReLU is pooled: only the mask and the positions are needed later."""
+    data = mx.sym.Variable("data")
+    convolution = mx.sym.Convolution(data, kernel=(3, 3), num_filter=4, pad=(1, 1), name="conv")
+    active = mx.sym.Activation(convolution, act_type="relu", name="relu")
+    pool = mx.sym.Pooling(active, kernel=(2, 2), stride=(2, 2), pool_type="max", name="pool")
+    scores = mx.sym.FullyConnected(mx.sym.Flatten(pool), num_hidden=3, name="fc")
+    symbol = mx.sym.SoftmaxOutput(scores, name="softmax")
+    graph = trace(symbol, {"data": (2, 3, 8, 8), "softmax_label": (2,)}, is_train=True)
+    return gradient(graph, ["conv_weight", "conv_bias", "fc_weight", "fc_bias"])
+
+
+def test_where_memory_is_dear_a_mask_is_kept_instead_of_the_result() -> None:
+    plain, thrifty = (
+        lower(picture_classifier(), Options(fusion=FusionOptions(thrifty_peak=bytes))).program
+        for bytes in (1 << 30, 0)
+    )
+    assert plan(thrifty).size <= 0.75 * plan(plain).size
+    assert any(
+        buffer.type == TensorType.parse("bool[2,4,8,8]") and buffer.role is Role.INTERMEDIATE
+        for buffer in thrifty.buffers
+    )
+    for program in (plain, thrifty):
+        check_program(program.graph, program)
 
 
 def chain() -> tuple[mx.Symbol, dict[str, tuple[int, int]]]:
