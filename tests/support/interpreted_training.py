@@ -29,7 +29,7 @@ STEPS, BATCH = 2, 4
 
 
 def main() -> None:
-    shapes = {"data": ("N", 1, 8, 8), "softmax_label": ("N",)}
+    shapes = {"data": (BATCH, 1, 8, 8), "softmax_label": (BATCH,)}
     graph = training_graph(lenet(), SGD(learning_rate=0.1, momentum=0.9), shapes=shapes)
     native = compile(graph, target=sys.argv[1])
     stages = lower(graph)
