@@ -58,6 +58,11 @@ template <class T, int64_t lanes, class V> GC_INLINE void gc_fill(T (&values)[la
   for (int64_t lane = 0; lane < lanes; ++lane) values[lane] = (T)value;
 }
 
+template <class T, int64_t lanes> GC_INLINE void gc_add_lanes(T (&totals)[lanes], const T (&parts)[lanes]) {
+#pragma omp simd
+  for (int64_t lane = 0; lane < lanes; ++lane) totals[lane] += parts[lane];
+}
+
 // Elements of another width: loops that mix widths have the lanes of the narrowest, so short ones copy first.
 template <class To, class From> GC_INLINE void gc_copy(To* target, const From* source, int64_t count) {
 #pragma omp simd

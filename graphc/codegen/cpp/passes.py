@@ -21,6 +21,7 @@ from graphc.codegen.cpp.writer import Lanes, Writer
 from graphc.ir.kernel import Affine, Constant, Definition, IndexValue, Load, Nest, Reduce, Reduction, Store
 from graphc.types import Dim, DType, product
 
+CASCADE_ROWS = 64  # rows that a column of a long sum adds up before it joins them to its total
 STACK_SCRATCH = 32 << 10  # larger scratch comes from the thread's arena
 _POSITIONS = (Reduction.ARGMAX, Reduction.ARGMIN)
 _SEARCHES = {Reduction.MAX: Reduction.ARGMAX, Reduction.MIN: Reduction.ARGMIN}
@@ -251,17 +252,16 @@ class PassPrinter(LaneLoopPrinter):
             self.out.line(f"{first} = {fold(reduce.operation, dtype).join.format(first, value)};")
 
     @contextmanager
-    def _row_loops(self) -> Iterator[None]:
-        """The reduction axes except the vector axis."""
+    def _row_loops(self, first: tuple[str, str] | None = None) -> Iterator[None]:
+        """The reduction axes except the vector axis; `first` bounds the outermost of them."""
         axes = [axis for axis in self.nest.reductions if axis.name != self.schedule.vector]
         with self.scope(), ExitStack() as loops:
             for axis in axes:
                 variable = self.names.new(axis.name)
                 self.env[axis.name] = variable
-                extent = dim_text(axis.extent)
-                loops.enter_context(
-                    self.block(f"for (int64_t {variable} = 0; {variable} < {extent}; ++{variable})")
-                )
+                start, stop = first if first and axis is axes[0] else ("0", dim_text(axis.extent))
+                header = f"for (int64_t {variable} = {start}; {variable} < {stop}; ++{variable})"
+                loops.enter_context(self.block(header))
             yield
 
     def _row_scalars(self, roots: Iterable[str]) -> None:
@@ -280,7 +280,7 @@ class PassPrinter(LaneLoopPrinter):
         reduces, stores, kept = self._pass_work(number)
         self._declare_accumulators(reduces, self.schedule.block)
         roots = self._roots(reduces, stores, kept)
-        with self._row_loops():
+        with self._cascade(reduces) as first, self._row_loops(first):
             self._load_kept(number, lanes.variable)
             self._row_scalars(roots)
             with self.lane_loop(lanes, roots, stores):
@@ -290,6 +290,31 @@ class PassPrinter(LaneLoopPrinter):
             array = self.accumulators[reduce.name][-1]
             cast = f"({TYPES[reduce.dtype]})" if reduce.operation in _POSITIONS else ""
             self.env[reduce.name] = f"{cast}{array}[{lanes.variable}]"
+
+    @contextmanager
+    def _cascade(self, reduces: Sequence[Reduce]) -> Iterator[tuple[str, str] | None]:
+        """Long float sums in two levels, a few rows at a time: rounding errors grow with the root of their number."""
+        axis = next((axis for axis in self.nest.reductions if axis.name != self.schedule.vector), None)
+        sums = [r for r in reduces if r.operation is Reduction.SUM and r.dtype.is_float]
+        if axis is None or not sums or (isinstance(axis.extent, int) and axis.extent <= 2 * CASCADE_ROWS):
+            yield None
+            return
+        start = self.names.new(f"{axis.name}_start")
+        extent = dim_text(axis.extent)
+        totals = {reduce.name: self.accumulators[reduce.name] for reduce in sums}
+        with self.block(f"for (int64_t {start} = 0; {start} < {extent}; {start} += {CASCADE_ROWS})"):
+            stop = self.names.new(f"{axis.name}_stop")
+            self.out.line(f"const int64_t {stop} = gc_min_of<int64_t>({extent}, {start} + {CASCADE_ROWS});")
+            for reduce in sums:
+                part = self.names.new(f"{reduce.name}_part")
+                self.out.line(f"alignas(64) {TYPES[reduce.dtype]} {part}[{self.schedule.block}];")
+                self.out.line(f"gc_fill({part}, 0);")
+                self.accumulators[reduce.name] = (part,)
+            yield start, stop
+            for reduce in sums:
+                (total,), (part,) = totals[reduce.name], self.accumulators[reduce.name]
+                self.out.line(f"gc_add_lanes({total}, {part});")
+        self.accumulators |= totals
 
     def _row_pass(self, number: int) -> None:
         """One pass along rows: lanes of accumulators that are folded at the end."""
