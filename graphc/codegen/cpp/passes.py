@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_factor, dim_text, fold
-from graphc.codegen.cpp.lane_loops import LaneLoopPrinter
+from graphc.codegen.cpp.accumulators import POSITIONS, AccumulatorPrinter
+from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_factor, dim_text
 from graphc.codegen.cpp.schedule import (
     PREFETCH_MOST,
     STREAM_TILE,
@@ -18,16 +18,13 @@ from graphc.codegen.cpp.schedule import (
     row_lanes,
 )
 from graphc.codegen.cpp.writer import Lanes, Writer
-from graphc.ir.kernel import Affine, Constant, Definition, IndexValue, Load, Nest, Reduce, Reduction, Store
+from graphc.ir.kernel import Affine, Constant, Definition, IndexValue, Load, Nest, Reduce, Store
 from graphc.types import Dim, DType, product
 
-CASCADE_ROWS = 64  # rows that a column of a long sum adds up before it joins them to its total
 STACK_SCRATCH = 32 << 10  # larger scratch comes from the thread's arena
-_POSITIONS = (Reduction.ARGMAX, Reduction.ARGMIN)
-_SEARCHES = {Reduction.MAX: Reduction.ARGMAX, Reduction.MIN: Reduction.ARGMIN}
 
 
-class PassPrinter(LaneLoopPrinter):
+class PassPrinter(AccumulatorPrinter):
     """Prints what happens for one item: outer scalars and stores, and each pass between them."""
 
     def __init__(
@@ -40,12 +37,10 @@ class PassPrinter(LaneLoopPrinter):
         in_region: bool = False,
     ) -> None:
         super().__init__(writer, nest, schedule, buffers, names, in_region)
-        self.reduces = [s for s in nest.body if isinstance(s, Reduce)]
         ends = [self.analysis.phase[reduce.name] for reduce in self.reduces]
         ends += [1 + self.analysis.phase_of(store) for store in self.stores if self.is_inner(store)]
         self.pass_count = max(ends, default=0)
         self.scratch: dict[str, str] = {}
-        self.accumulators: dict[str, tuple[str, ...]] = {}
 
     def item(self, start: str) -> None:
         """All passes for one item (and one block of the vector axis, which begins at `start`)."""
@@ -184,73 +179,6 @@ class PassPrinter(LaneLoopPrinter):
         kept = [name for name in self.scratch if self.analysis.phase[name] == number]
         return reduces, stores, kept
 
-    def _declare_accumulators(self, reduces: Sequence[Reduce], block: int) -> None:
-        """Arrays of accumulators, one element a lane, set to the identity."""
-        for reduce in sorted(reduces, key=lambda reduce: reduce.operation not in _POSITIONS):
-            dtype = self._argument_dtype(reduce)
-            twin = self._twin(reduce, reduces)
-            if twin is not None:
-                self.accumulators[reduce.name] = self.accumulators[twin.name][:1]
-                continue
-            arrays = [self.names.new(f"{reduce.name}_lanes")]
-            c = LANE_TYPES[dtype]
-            self.out.line(f"alignas(64) {c} {arrays[0]}[{block}];")
-            self.out.line(f"gc_fill({arrays[0]}, {fold(reduce.operation, dtype).identity});")
-            if reduce.operation in _POSITIONS:
-                arrays.append(self.names.new(f"{reduce.name}_at"))
-                self.out.line(f"alignas(64) {self._position_type()} {arrays[1]}[{block}];")
-                self.out.line(f"gc_fill({arrays[1]}, 0);")
-            self.accumulators[reduce.name] = tuple(arrays)
-
-    def _twin(self, reduce: Reduce, reduces: Sequence[Reduce]) -> Reduce | None:
-        """The search for a position that finds this maximum or minimum on its way."""
-        search = _SEARCHES.get(reduce.operation)
-        found = (r for r in reduces if r.operation is search and r.argument == reduce.argument)
-        return next(found, None)
-
-    def _argument_dtype(self, reduce: Reduce) -> DType:
-        return (
-            reduce.dtype
-            if reduce.operation not in _POSITIONS
-            else self.analysis.definitions[reduce.argument].dtype
-        )
-
-    def _position_type(self) -> str:
-        points = product(axis.extent for axis in self.nest.reductions)
-        return "int32_t" if isinstance(points, int) and points < 2**31 else "int64_t"
-
-    def _position(self) -> str:
-        """The row-major number of the current point of the reduction axes."""
-        index, running = Affine(), 1
-        total: Dim = running
-        for axis in reversed(self.nest.reductions):
-            index = index + Affine.axis(axis.name, total)
-            total = product((total, axis.extent))
-        return affine_text(index, self.env)
-
-    def _accumulate_all(self, reduces: Sequence[Reduce], lane: str) -> None:
-        for reduce in reduces:
-            if self._twin(reduce, reduces) is None:
-                self._accumulate(reduce, lane)
-
-    def _accumulate(self, reduce: Reduce, lane: str) -> None:
-        """Join the reduce's argument at this point into its lane."""
-        self.comment(reduce.origins)
-        arrays = self.accumulators[reduce.name]
-        value = self.env[reduce.argument]
-        first = f"{arrays[0]}[{lane}]"
-        dtype = self._argument_dtype(reduce)
-        if reduce.operation in _POSITIONS:
-            better = self.names.new(f"{reduce.name}_better")
-            sign = ">" if reduce.operation is Reduction.ARGMAX else "<"
-            nan = f" | (({value} != {value}) & ({first} == {first}))" if dtype.is_float else ""
-            self.out.line(f"const bool {better} = ({value} {sign} {first}){nan};")
-            at = f"{arrays[1]}[{lane}]"
-            self.out.line(f"{first} = {better} ? {value} : {first};")
-            self.out.line(f"{at} = {better} ? ({self._position_type()})({self._position()}) : {at};")
-        else:
-            self.out.line(f"{first} = {fold(reduce.operation, dtype).join.format(first, value)};")
-
     @contextmanager
     def _row_loops(self, first: tuple[str, str] | None = None) -> Iterator[None]:
         """The reduction axes except the vector axis; `first` bounds the outermost of them."""
@@ -278,59 +206,32 @@ class PassPrinter(LaneLoopPrinter):
     def _column_pass(self, number: int, lanes: Lanes) -> None:
         """One pass in which every lane is an output of its own."""
         reduces, stores, kept = self._pass_work(number)
-        self._declare_accumulators(reduces, self.schedule.block)
+        self.declare_accumulators(reduces, self.schedule.block)
         roots = self._roots(reduces, stores, kept)
-        with self._cascade(reduces) as first, self._row_loops(first):
+        with self.cascade(reduces) as first, self._row_loops(first):
             self._load_kept(number, lanes.variable)
             self._row_scalars(roots)
             with self.lane_loop(lanes, roots, stores):
                 self._save_kept(kept, lanes.variable)
-                self._accumulate_all(reduces, lanes.variable)
+                self.accumulate_all(reduces, lanes.variable)
         for reduce in reduces:
             array = self.accumulators[reduce.name][-1]
-            cast = f"({TYPES[reduce.dtype]})" if reduce.operation in _POSITIONS else ""
+            cast = f"({TYPES[reduce.dtype]})" if reduce.operation in POSITIONS else ""
             self.env[reduce.name] = f"{cast}{array}[{lanes.variable}]"
-
-    @contextmanager
-    def _cascade(self, reduces: Sequence[Reduce]) -> Iterator[tuple[str, str] | None]:
-        """Long float sums in two levels, a few rows at a time: rounding errors grow with the root of their number."""
-        axis = next((axis for axis in self.nest.reductions if axis.name != self.schedule.vector), None)
-        sums = [r for r in reduces if r.operation is Reduction.SUM and r.dtype.is_float]
-        if axis is None or not sums or (isinstance(axis.extent, int) and axis.extent <= 2 * CASCADE_ROWS):
-            yield None
-            return
-        start = self.names.new(f"{axis.name}_start")
-        extent = dim_text(axis.extent)
-        totals = {reduce.name: self.accumulators[reduce.name] for reduce in sums}
-        with self.block(f"for (int64_t {start} = 0; {start} < {extent}; {start} += {CASCADE_ROWS})"):
-            stop = self.names.new(f"{axis.name}_stop")
-            self.out.line(f"const int64_t {stop} = gc_min_of<int64_t>({extent}, {start} + {CASCADE_ROWS});")
-            for reduce in sums:
-                part = self.names.new(f"{reduce.name}_part")
-                self.out.line(f"alignas(64) {TYPES[reduce.dtype]} {part}[{self.schedule.block}];")
-                self.out.line(f"gc_fill({part}, 0);")
-                self.accumulators[reduce.name] = (part,)
-            yield start, stop
-            for reduce in sums:
-                (total,), (part,) = totals[reduce.name], self.accumulators[reduce.name]
-                self.out.line(f"gc_add_lanes({total}, {part});")
-        self.accumulators |= totals
 
     def _row_pass(self, number: int) -> None:
         """One pass along rows: lanes of accumulators that are folded at the end."""
         reduces, stores, kept = self._pass_work(number)
         roots = self._roots(reduces, stores, kept)
         block = self._row_block(roots)
-        self._declare_accumulators(reduces, block)
+        self.declare_accumulators(reduces, block)
         with self._row_loops():
             self._row_scalars(roots)
             if reduces:
                 self._row_reduction(number, block, roots, reduces, stores, kept)
             else:
                 self._row_map(number, roots, stores, kept)
-        # A fold joins its lanes in place, so positions come before the maxima that share them.
-        for reduce in sorted(reduces, key=lambda reduce: reduce.operation not in _POSITIONS):
-            self._fold(reduce)
+        self.fold_all(reduces)
         if number == 0 and self.pass_count > 1:
             self._prefetch_next()
 
@@ -406,20 +307,7 @@ class PassPrinter(LaneLoopPrinter):
             self._save_kept(kept, lane)
             for store in stores:
                 self.store(store)
-            self._accumulate_all(reduces, lane)
-
-    def _fold(self, reduce: Reduce) -> None:
-        arrays = self.accumulators[reduce.name]
-        name = self.names.new(reduce.name)
-        c = TYPES[reduce.dtype]
-        if reduce.operation in _POSITIONS:
-            call = f"gc_fold_{reduce.operation.value}({arrays[0]}, {arrays[1]})"
-        else:
-            join = fold(reduce.operation, reduce.dtype).join.format("a", "b")
-            lane = LANE_TYPES[reduce.dtype]
-            call = f"gc_fold({arrays[0]}, []({lane} a, {lane} b) {{ return {join}; }})"
-        self.out.line(f"const {c} {name} = {call};")
-        self.env[reduce.name] = name
+            self.accumulate_all(reduces, lane)
 
 
 def lane_bytes(statement: Definition) -> int:
