@@ -1,12 +1,15 @@
 """The generated text: golden files, same bytes for the same input, equal kernels once, units, other targets."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from graphc.codegen.cpp import CpuTarget, generate
 from graphc.ir.kernel import Kernel
+from graphc.runtime.toolchain import find_toolchain
 from support import cpp_cases as c
 from support.native_programs import Case, Native, check, joined
 
@@ -69,3 +72,21 @@ def test_other_vector_widths(width: int) -> None:
     ]
     target = replace(AVX512, isa="other", vector_bytes=width)
     check(Native(joined([case.kernel for case in cases]), target), cases)
+
+
+def test_a_program_runs_alone(tmp_path: Path) -> None:
+    program = generate(
+        joined([c.dense("N", 10, 30, False, True, name="fc").kernel, c.softmax("N", 9, "softmax").kernel])
+    )
+    for name, text in program.files:
+        (tmp_path / name).write_text(text)
+    flags = [flag for flag in program.flags if flag != "-shared"]
+    sources = [name for name, _ in program.files if name.endswith(".cpp")]
+    command = [*find_toolchain().command, "-DGC_ALONE", *find_toolchain().flags(flags), *sources]
+    subprocess.run([*command, "-o", "alone", *find_toolchain().libraries], cwd=tmp_path, check=True)
+    result = subprocess.run(
+        ["./alone", "N=5", "runs=3"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    rows = dict(line.split()[::2] for line in result.stdout.splitlines()[:-1])
+    assert float(rows["softmax.y"]) == pytest.approx(5, abs=1e-4)
+    assert "best of 3 runs" in result.stdout

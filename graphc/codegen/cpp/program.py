@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from graphc.codegen.cpp.anchors import workspace
 from graphc.codegen.cpp.equal import structure
-from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names
+from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names, dim_text
 from graphc.codegen.cpp.kernels import Function, generate_function
 from graphc.codegen.cpp.split import split_reductions
 from graphc.codegen.cpp.target import CpuTarget, detect
@@ -152,6 +152,7 @@ def _entry_unit(
         version=__version__,
         target=f"{target.isa}, {target.vector_bytes * 8}-bit vectors",
         build=f"c++ {' '.join(FLAGS)} *.cpp -lmvec -lm -o program.so",
+        alone="".join(f"{name}=64 " for name in program.symbols),
         sizes=", ".join(program.symbols),
         buffers=[
             f"{index:3} {buffer.role.value:12} {buffer.name}: {buffer.type}"
@@ -161,12 +162,27 @@ def _entry_unit(
         kernels=[function.text for function in inside],
         prepare=_sizes(program),
         calls=_calls(program, functions),
+        options=_options(program),
+        table=_buffer_table(program),
     )
 
 
 def _sizes(program: Program) -> list[str]:
     lines = [f"const int64_t {name} = sizes[{index}];" for index, name in enumerate(program.symbols)]
     return lines or ["(void)sizes;"]
+
+
+def _options(program: Program) -> list[str]:
+    """Sizes of the symbolic dimensions from the command line, for the program on its own."""
+    lines = [f'const int64_t {name} = gc_option(count, words, "{name}", 64);' for name in program.symbols]
+    return [*lines, f"const int64_t sizes[] = {{{', '.join(program.symbols) or '0'}}};"]
+
+
+def _buffer_table(program: Program) -> list[str]:
+    return [
+        f'{{"{buffer.name}", "{buffer.type.dtype}", {dim_text(buffer.type.size)}, {buffer.type.dtype.itemsize}}},'
+        for buffer in program.buffers
+    ] or ['{"", "f32", 0, 4},']
 
 
 def _calls(program: Program, functions: list[Function]) -> list[str]:
@@ -196,6 +212,7 @@ def _headers(functions: list[Function]) -> list[tuple[str, str]]:
                     add(line.split('"')[1])
 
     add("prelude.h")
+    add("alone.h")
     for function in functions:
         for header in function.headers:
             add(header)
