@@ -31,12 +31,21 @@ class Comparison:
 
 def compare(executable: Executable, inputs: Tensors, before: Tensors, results: Tensors) -> Comparison:
     """Outputs and updated states beside those of the float64 reference on the declared graph."""
+    import torch
+
     from graphc.driver.reference import run_reference
+    from graphc.ir.graph import InputKind
 
     held = {item.name for item in executable.graph.inputs}
     states = {name: value for name, value in before.items() if name in held}
     given = {name: tensor.cpu() for name, tensor in (inputs | states).items() if name in held}
-    reference = run_reference(executable.graph, given)
+    # Parameters on which no result depends, such as a fixed gamma, have no value in an executable: any will do.
+    unread = {
+        item.name: torch.zeros(item.value.type.concrete_shape({}), dtype=item.value.type.dtype.torch)
+        for item in executable.graph.inputs
+        if item.kind is not InputKind.DATA and item.name not in given
+    }
+    reference = run_reference(executable.graph, given | unread)
     updated = {f"state {name}": executable.states[name] for name in reference.updates}
     expected = reference.outputs | {f"state {name}": value for name, value in reference.updates.items()}
     worst: Comparison | None = None

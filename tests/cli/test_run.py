@@ -65,6 +65,17 @@ def test_check_agrees_with_float64(graphc: Command, arguments: list[str]) -> Non
     assert result.json["target"] == "cpu"
 
 
+@pytest.mark.parametrize("arguments", [[], ["--train"]])
+def test_check_of_a_parameter_that_nothing_reads(graphc: Command, folder: Path, arguments: list[str]) -> None:
+    (folder / "norm.py").write_text(
+        "import graphc as mx\n"
+        "net = mx.sym.BatchNorm(mx.sym.Variable('data'), fix_gamma=True, name='norm')\n"
+        "shapes = {'data': (4, 3)}\n"
+    )
+    result = graphc("run", "norm.py", "--check", "--json", *arguments)
+    assert (result.code, result.json["check"]["equal"]) == (0, True)
+
+
 def test_named_dimension_takes_its_size_from_the_input(graphc: Command, folder: Path) -> None:
     numpy.save(folder / "x.npy", numpy.ones((6, 5), numpy.float32))
     result = graphc("run", "net.py", "--shape", "data=N,5", "--input", "data=x.npy", "--json")
