@@ -151,8 +151,8 @@ def markdown(measured: Measured) -> str:
         "",
         "Not counted on either side: arguments, their gradients, auxiliary states, scratch of convolutions. MXNet's "
         "figures hold the network's output (256 kB at batch 64), which is the caller's in graphc. The published "
-        "training figures are those of cuDNN's operators, which keep more; with MXNet's own, `both` is 332,853,504 (AlexNet), "
-        "1,708,704,000 (GoogLeNet) and 3,128,152,320 (VGG-A).",
+        "training figures are those of cuDNN's operators, which keep more; with MXNet's own, `both` is "
+        "332,853,504 (AlexNet), 1,708,704,000 (GoogLeNet) and 3,128,152,320 (VGG-A).",
         "",
         f"| {' | '.join(head.replace('_', ' ') for head in heads)} |",
         f"|{' --- |' * len(heads)}",
