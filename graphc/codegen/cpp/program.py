@@ -45,7 +45,7 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     program = add_workspaces(split_reductions(program, target))
     functions = _functions(program, target)
     distinct = list({function.name: function for function in functions}.values())
-    units = _units(distinct)
+    units = _units(distinct, target)
     stem = Names().new(program.name)
     entry = f"{stem}.cpp"
     if len(units) == 1:
@@ -53,7 +53,7 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
         labels = [(entry, _names(distinct))]
     else:
         distinct = [replace(f, text=f.text.replace("static void", "void", 1)) for f in distinct]
-        units = _units(distinct)
+        units = _units(distinct, target)
         files = [(entry, _entry_unit(program, target, functions, []))]
         files.append(
             (
@@ -105,17 +105,21 @@ def _functions(program: Program, target: CpuTarget) -> list[Function]:
     return [made[key] for key in keys]
 
 
-def _units(functions: list[Function]) -> list[list[Function]]:
-    """Functions in order, cut where a unit has grown to UNIT_LINES; a large template weighs as its lines."""
+def _units(functions: list[Function], target: CpuTarget) -> list[list[Function]]:
+    """Functions in order in units of about equal weight, two a core at most: each unit compiles its templates anew."""
+    weights = [
+        function.text.count("\n") + sum(TEMPLATE_LINES.get(header, 0) for header in function.headers)
+        for function in functions
+    ]
+    count = max(1, min(-(-sum(weights) // UNIT_LINES), 2 * target.cores))
     units: list[list[Function]] = [[]]
-    lines = 0
-    for function in functions:
-        weight = function.text.count("\n") + sum(TEMPLATE_LINES.get(h, 0) for h in function.headers)
-        if lines and lines + weight > UNIT_LINES:
+    left, room = sum(weights), sum(weights) / count
+    for function, weight in zip(functions, weights, strict=True):
+        if units[-1] and len(units) < count and room < weight / 2:
             units.append([])
-            lines = 0
+            room = left / (count - len(units) + 1)
         units[-1].append(function)
-        lines += weight
+        left, room = left - weight, room - weight
     return units
 
 
