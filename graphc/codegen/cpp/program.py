@@ -164,6 +164,7 @@ def _entry_unit(
         ],
         headers=(_used_headers(inside) if inside else ["program.h"]) if functions else ["prelude.h"],
         kernels=[function.text for function in inside],
+        symbols=len(program.symbols),
         prepare=_sizes(program),
         calls=_calls(program, functions),
         options=_options(program),
@@ -216,6 +217,7 @@ def _headers(functions: list[Function]) -> list[tuple[str, str]]:
                     add(line.split('"')[1])
 
     add("prelude.h")
+    add("backoff.h")
     add("alone.h")
     for function in functions:
         for header in function.headers:

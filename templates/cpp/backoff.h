@@ -1,0 +1,84 @@
+// Steps aside on a busy machine: a program whose threads must wait for a core runs on one thread for a while.
+//
+// Every parallel loop ends when its last thread arrives. Where other programs hold the cores, that thread waits for its
+// turn, milliseconds for a loop of microseconds. Each program remembers its fastest run for some sizes; a run that takes
+// far longer makes the next few serial, then threads are tried again. Sums do not depend on the number of threads, so
+// neither do results.
+#pragma once
+
+#include <stdint.h>
+#include <time.h>
+
+extern "C" int omp_get_max_threads(void) noexcept;
+extern "C" void omp_set_num_threads(int) noexcept;
+extern "C" int omp_in_parallel(void) noexcept;
+
+// Shared by all threads that run the program: every field is a hint, read and written without order.
+struct gc_pace {
+  int64_t sizes = -1;      // which sizes of the symbolic dimensions the times below belong to
+  int64_t fastest = 0;     // nanoseconds, on several threads
+  int64_t stalled = 0;     // nanoseconds of the run that made us step aside
+  int64_t serial_left = 0; // runs still to make on one thread
+  int64_t serial_next = 8; // runs to step aside for after the next stall
+};
+
+static inline int64_t gc_get(const int64_t& field) { return __atomic_load_n(&field, __ATOMIC_RELAXED); }
+static inline void gc_put(int64_t& field, int64_t value) { __atomic_store_n(&field, value, __ATOMIC_RELAXED); }
+
+#ifndef GC_CLOCK  // a test brings its own clock
+static inline int64_t gc_nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+#define GC_CLOCK gc_nanoseconds
+#endif
+
+// Stands around one run of a program.
+class gc_run_pace {
+ public:
+  gc_run_pace(gc_pace& pace, const int64_t* sizes, int count) : pace_(pace), threads_(omp_get_max_threads()) {
+    if (threads_ < 2 || omp_in_parallel()) {
+      threads_ = 1;
+      return;
+    }
+    int64_t key = 0;
+    for (int i = 0; i < count; ++i) key = key * 1000003 + sizes[i];
+    if (gc_get(pace_.sizes) != key) {
+      gc_put(pace_.sizes, key);
+      gc_put(pace_.fastest, 0);
+      gc_put(pace_.serial_left, 0);
+    }
+    serial_ = gc_get(pace_.serial_left) > 0;
+    if (serial_) omp_set_num_threads(1);
+    start_ = GC_CLOCK();
+  }
+
+  ~gc_run_pace() {
+    if (threads_ < 2) return;
+    const int64_t taken = GC_CLOCK() - start_;
+    if (serial_) {
+      omp_set_num_threads(threads_);
+      // One thread alone is slower than waiting was: go back at once.
+      gc_put(pace_.serial_left, taken > gc_get(pace_.stalled) ? 0 : gc_get(pace_.serial_left) - 1);
+      return;
+    }
+    const int64_t fastest = gc_get(pace_.fastest);
+    if (fastest == 0 || taken < fastest) gc_put(pace_.fastest, taken);
+    if (fastest != 0 && taken > 4 * fastest + kPatience) {
+      gc_put(pace_.stalled, taken);
+      gc_put(pace_.serial_left, gc_get(pace_.serial_next));
+      if (gc_get(pace_.serial_next) < kLongest) gc_put(pace_.serial_next, 2 * gc_get(pace_.serial_next));
+    } else {
+      gc_put(pace_.serial_next, 8);
+    }
+  }
+
+ private:
+  static constexpr int64_t kPatience = 500000;  // nanoseconds that a run may lose without consequence
+  static constexpr int64_t kLongest = 512;      // runs
+  gc_pace& pace_;
+  int threads_;
+  bool serial_ = false;
+  int64_t start_ = 0;
+};

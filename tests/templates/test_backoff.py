@@ -1,0 +1,42 @@
+"""templates/cpp/backoff.h: a program whose runs stall goes on alone for a while, and tries again."""
+
+import numpy as np
+
+from support.native import build, call
+
+QUICK, STALLED, ALONE = 30_000, 40_000_000, 60_000
+
+
+def given(lengths: list[int], sizes: list[int] | None = None, threads: int = 4) -> list[int]:
+    """Threads that each run of that many nanoseconds was given."""
+    result = np.zeros(len(lengths), np.int64)
+    named = np.array(sizes or [7] * len(lengths), np.int64)
+    call(build("backoff").paced, len(lengths), threads, np.array(lengths, np.int64), named, result)
+    return result.tolist()
+
+
+def test_steady_runs_keep_their_threads() -> None:
+    assert given([QUICK, 2 * QUICK, QUICK, 3 * QUICK] * 10) == [4] * 40
+
+
+def test_a_stall_makes_the_next_eight_runs_serial() -> None:
+    assert given([QUICK, STALLED] + [ALONE] * 8 + [QUICK] * 2) == [4, 4] + [1] * 8 + [4, 4]
+
+
+def test_repeated_stalls_step_aside_for_longer() -> None:
+    lengths = (
+        [QUICK, STALLED] + [ALONE] * 8 + [STALLED] + [ALONE] * 16 + [QUICK, STALLED] + [ALONE] * 8 + [QUICK]
+    )
+    assert given(lengths) == [4, 4] + [1] * 8 + [4] + [1] * 16 + [4, 4] + [1] * 8 + [4]
+
+
+def test_waiting_that_beats_one_thread_is_kept() -> None:
+    assert given([QUICK, STALLED, 2 * STALLED, QUICK]) == [4, 4, 1, 4]
+
+
+def test_other_sizes_start_anew() -> None:
+    assert given([QUICK, STALLED, STALLED, QUICK], [7, 8, 8, 7]) == [4, 4, 4, 4]
+
+
+def test_one_thread_is_left_alone() -> None:
+    assert given([QUICK, STALLED, QUICK], threads=1) == [1, 1, 1]
