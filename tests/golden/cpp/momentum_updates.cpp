@@ -22,6 +22,7 @@
 #include "vector_math.h"
 #include "philox.h"
 #include "lanes.h"
+#include "backoff.h"
 
 // kernel momentum(
 //     in lr: f32[],
@@ -163,6 +164,8 @@ static void momentum(const float* lr_data, float* w0_data, const float* g0_data,
 
 // Runs the whole program: buffers[i] is the address of buffer i, sizes[j] the size of symbolic dimension j.
 extern "C" __attribute__((visibility("default"))) int32_t graphc_run(char** buffers, const int64_t* sizes) {
+  static gc_pace pace;
+  const gc_run_pace run(pace, sizes, 0);
   (void)sizes;
   momentum((float*)buffers[0], (float*)buffers[1], (float*)buffers[2], (float*)buffers[3], (float*)buffers[4], (float*)buffers[5], (float*)buffers[6], (float*)buffers[7], (float*)buffers[8], (float*)buffers[9], (float*)buffers[10], (float*)buffers[11], (float*)buffers[12]);
   return 0;

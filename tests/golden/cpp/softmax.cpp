@@ -11,6 +11,7 @@
 #include "vector_math.h"
 #include "philox.h"
 #include "lanes.h"
+#include "backoff.h"
 
 // kernel softmax(
 //     in x: f32[N,1000],
@@ -59,6 +60,8 @@ static void softmax(const float* x_data, float* y, int64_t N) {
 
 // Runs the whole program: buffers[i] is the address of buffer i, sizes[j] the size of symbolic dimension j.
 extern "C" __attribute__((visibility("default"))) int32_t graphc_run(char** buffers, const int64_t* sizes) {
+  static gc_pace pace;
+  const gc_run_pace run(pace, sizes, 1);
   const int64_t N = sizes[0];
   softmax((float*)buffers[0], (float*)buffers[1], N);
   return 0;

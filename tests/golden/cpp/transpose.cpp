@@ -13,6 +13,7 @@
 #include "philox.h"
 #include "lanes.h"
 #include "tile.h"
+#include "backoff.h"
 
 // kernel transpose(
 //     in x: f32[512,512],
@@ -51,6 +52,8 @@ static void transpose(const float* x_data, const float* r_data, float* y) {
 
 // Runs the whole program: buffers[i] is the address of buffer i, sizes[j] the size of symbolic dimension j.
 extern "C" __attribute__((visibility("default"))) int32_t graphc_run(char** buffers, const int64_t* sizes) {
+  static gc_pace pace;
+  const gc_run_pace run(pace, sizes, 0);
   (void)sizes;
   transpose((float*)buffers[0], (float*)buffers[1], (float*)buffers[2]);
   return 0;
