@@ -80,6 +80,23 @@ template <int64_t lanes, class Step> GC_INLINE void gc_for_lanes(int64_t extent,
   for (int64_t lane = 0; lane < extent - whole; ++lane) step(whole + lane, lane);
 }
 
+// Fetch elements that the next item reads; addresses past the end of memory do nothing.
+template <class T> GC_INLINE void gc_prefetch(const T* source, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(source + i, 0, 2);
+}
+
+// The same, fetching as many elements of `next` a little at a time, while the steps work in cache.
+template <int64_t lanes, class Step, class... Next>
+GC_INLINE void gc_for_lanes_ahead(int64_t extent, const Step& step, const Next*... next) {
+  constexpr int64_t bit = lanes > 128 ? lanes : 128;
+  for (int64_t start = 0; start < extent; start += bit) {
+    (gc_prefetch(next + start, bit), ...);
+    gc_for_lanes<lanes>(gc_min_of(bit, extent - start), [&](int64_t index, int64_t lane) GC_LAMBDA_INLINE {
+      step(start + index, lane);
+    });
+  }
+}
+
 // step(lane, part) for every lane below count; part.inside is true for those of [first, last), where guards hold.
 struct gc_interior { static constexpr bool inside = true; };
 struct gc_border { static constexpr bool inside = false; };
@@ -143,11 +160,6 @@ GC_NOINLINE char* gc_scratch(int64_t size) {
     if (arena.bytes == nullptr) __builtin_trap();
   }
   return arena.bytes;
-}
-
-// Fetch elements that the next item reads; addresses past the end of memory do nothing.
-template <class T> GC_INLINE void gc_prefetch(const T* source, int64_t count) {
-  for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(source + i, 0, 2);
 }
 
 // Copy a tile to memory past the cache, for outputs that nobody reads soon; gc_stream_fence() before others read them.

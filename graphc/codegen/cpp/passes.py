@@ -8,12 +8,10 @@ from contextlib import ExitStack, contextmanager
 from graphc.codegen.cpp.accumulators import POSITIONS, AccumulatorPrinter
 from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_factor, dim_text
 from graphc.codegen.cpp.schedule import (
-    PREFETCH_MOST,
     STREAM_TILE,
     Mode,
     Schedule,
     extent_of,
-    guess,
     prefetched_rows,
     row_lanes,
 )
@@ -232,18 +230,16 @@ class PassPrinter(AccumulatorPrinter):
             else:
                 self._row_map(number, roots, stores, kept)
         self.fold_all(reduces)
-        if number == 0 and self.pass_count > 1:
-            self._prefetch_next()
 
-    def _prefetch_next(self) -> None:
-        """Fetch the next item's rows, or as much of them as L1 holds, while later passes of this one work in cache."""
-        for load in prefetched_rows(self.nest, self.schedule, self.analysis):
+    def _next_rows(self, number: int) -> list[str]:
+        """Where the rows of the next item begin: the second pass, in cache itself, fetches them bit by bit."""
+        starts = []
+        for load in prefetched_rows(self.nest, self.schedule, self.analysis) if number == 1 else ():
             (row,) = self.nest.reductions
             step = Affine.axis(self.nest.parallel[-1].name) + 1
             place = load.index[0].substitute({row.name: Affine(), self.nest.parallel[-1].name: step})
-            start = f"{self.buffers[load.buffer]} + {affine_text(place, self.env)}"
-            count = min(guess(row.extent), PREFETCH_MOST // load.dtype.itemsize)
-            self.out.line(f"gc_prefetch({start}, {count});")
+            starts.append(f"{self.buffers[load.buffer]} + {affine_text(place, self.env)}")
+        return starts
 
     def _row_block(self, roots: Sequence[str]) -> int:
         """Accumulators of a pass along rows: no more than a short row needs."""
@@ -263,7 +259,10 @@ class PassPrinter(AccumulatorPrinter):
         if any(store.buffer in self.schedule.streams for store in stores):
             start = self.names.new(f"{vector}_start")
             header = f"for (int64_t {start} = 0; {start} < {dim_text(extent)}; {start} += {STREAM_TILE})"
+            ahead = self._next_rows(number)
             with self.block(header):
+                for row in ahead:
+                    self.out.line(f"gc_prefetch({row} + {start}, {STREAM_TILE});")
                 self._row_lanes(number, self.block_lanes(start, extent, STREAM_TILE), roots, stores, kept)
         else:
             variable = self.names.new(vector)
@@ -299,8 +298,10 @@ class PassPrinter(AccumulatorPrinter):
         self.hoist_guards([*(self.analysis.definitions[name] for name in sorted(wanted)), *stores])
         variable, lane = self.names.new(vector), self.names.new("lane")
         self.widen_loads(wanted, variable)
-        head = f"gc_for_lanes<{block}>({extent}, [&](int64_t {variable}, int64_t {lane}) GC_LAMBDA_INLINE"
-        with self.scope(), self.block(head, end="});"):
+        ahead = self._next_rows(number)
+        loop, end = ("gc_for_lanes_ahead", f"}}, {', '.join(ahead)});") if ahead else ("gc_for_lanes", "});")
+        head = f"{loop}<{block}>({extent}, [&](int64_t {variable}, int64_t {lane}) GC_LAMBDA_INLINE"
+        with self.scope(), self.block(head, end=end):
             self.env[vector] = variable
             self._load_kept(number, lane)
             self.define(self.needed(roots))

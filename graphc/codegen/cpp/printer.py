@@ -34,7 +34,7 @@ class NestPrinter(PassPrinter):
         vector, block = self.schedule.vector, self.schedule.block
         if vector is None or self.schedule.mode is Mode.ROWS or not block:
             return False
-        if self.schedule.turned:
+        if self.schedule.turned or self.schedule.streams:
             return True
         extent = extent_of(self.nest, vector)
         return not isinstance(extent, int) or extent > block

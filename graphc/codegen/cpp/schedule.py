@@ -44,9 +44,9 @@ TURN_ROWS, TURN_LANES = (
     64,
     128,
 )  # a tile that is transposed in cache: elements of the turned and of the vector axis
-# Bytes of the rows and tensors that are worth fetching ahead, and how much of a row is fetched at once.
-PREFETCH_ROW, PREFETCH_TENSOR, PREFETCH_MOST = 4 << 10, 4 << 20, 16 << 10
-STREAM_TILE = 1024  # elements of the local tile that a non-temporal store is fed from
+PREFETCH_ROW, PREFETCH_TENSOR = 2 << 10, 4 << 20  # bytes of rows and tensors that are worth fetching ahead
+# Elements of the local tile that a non-temporal store is fed from, in maps and in the last pass over a row.
+MAP_TILE, STREAM_TILE = 256, 1024
 KEEP_COST = 4  # additions; a dearer value is kept between passes rather than computed again
 
 
@@ -288,7 +288,7 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
         kept = frozenset()
     streams = streamed_buffers(nest, kernel, vector, target)
     if mode is Mode.MAP and streams:
-        block = STREAM_TILE
+        block = MAP_TILE
     turn, turned = (
         turned_loads(nest, analysis, vector)
         if mode is Mode.MAP and vector is not None

@@ -63,20 +63,18 @@ static void layer_norm(const float* x_data, const float* r_data, const float* ga
         sum_lanes[lane] = sum_lanes[lane] + add;
       });
       const float sum = gc_fold(sum_lanes, [](float a, float b) { return a + b; });
-      gc_prefetch(x_data + i * 1024 + 1024, 1024);
-      gc_prefetch(r_data + i * 1024 + 1024, 1024);
       const float mean = sum / position;
       mean_data[i] = mean;
       alignas(64) float sum_1_lanes[64];
       gc_fill(sum_1_lanes, 0.0f);
-      gc_for_lanes<64>(1024, [&](int64_t j_1, int64_t lane_1) GC_LAMBDA_INLINE {
+      gc_for_lanes_ahead<64>(1024, [&](int64_t j_1, int64_t lane_1) GC_LAMBDA_INLINE {
         const float x = x_data[i * 1024 + j_1];
         const float r = r_data[i * 1024 + j_1];
         const float add = x + r;
         const float sub = add - mean;
         const float mul = sub * sub;
         sum_1_lanes[lane_1] = sum_1_lanes[lane_1] + mul;
-      });
+      }, x_data + i * 1024 + 1024, r_data + i * 1024 + 1024);
       const float sum_1 = gc_fold(sum_1_lanes, [](float a, float b) { return a + b; });
       const float div = sum_1 / position;
       const float add_1 = div + 1e-05f;
