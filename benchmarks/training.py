@@ -18,6 +18,9 @@ from torch.nn import functional
 import graphc as mx
 
 BATCH, RATE, MOMENTUM = 64, 0.01, 0.9
+# Timed steps see one batch thousands of times: at a real rate they would learn it, and vanishing gradients turn into
+# denormal numbers that slow every candidate down, each in its own way.
+TIMED_RATE = 1e-6
 STEPS = 3
 
 Parameters = dict[str, torch.Tensor]
@@ -65,24 +68,24 @@ def batch(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def training_candidates(kind: str, peers: Sequence[str]) -> list[Candidate]:
     """Candidates for `kind` (mlp or lenet): a check trains three steps on fresh data from the same fresh weights."""
-    makers: Mapping[str, Callable[[torch.nn.Module], Trainer]] = {
-        "graphc": lambda network: graphc_trainer(kind, network),
+    makers: Mapping[str, Callable[[torch.nn.Module, float], Trainer]] = {
+        "graphc": lambda network, rate: graphc_trainer(kind, network, rate),
         "eager": eager_trainer,
         "compile": compiled_trainer,
         "compile_whole": whole_trainer,
     }
     wanted = {*peers, "compile_whole"} if "compile" in peers else set(peers)
 
-    def candidate(label: str, make: Callable[[torch.nn.Module], Trainer]) -> Candidate:
+    def candidate(label: str, make: Callable[[torch.nn.Module, float], Trainer]) -> Candidate:
         data, labels = batch(kind)
         given = labels.float() if label == "graphc" else labels
-        trainer = make(module(kind))
+        trainer = make(module(kind), TIMED_RATE)
 
         def error() -> float:
             network, batches = module(kind), [batch(kind) for _ in range(STEPS)]
             exact = module(kind).double()
             exact.load_state_dict(network.state_dict())
-            checked, reference = make(network), eager_trainer(exact)
+            checked, reference = make(network, RATE), eager_trainer(exact, RATE)
             for x, y in batches:
                 checked.step(x, y.float() if label == "graphc" else y)
                 reference.step(x.double(), y)
@@ -93,10 +96,10 @@ def training_candidates(kind: str, peers: Sequence[str]) -> list[Candidate]:
     return [candidate(label, make) for label, make in makers.items() if label in wanted]
 
 
-def graphc_trainer(kind: str, network: torch.nn.Module) -> Trainer:
+def graphc_trainer(kind: str, network: torch.nn.Module, rate: float = RATE) -> Trainer:
     """One training step compiled by graphc, from the weights of `network`."""
     symbol = models.mlp() if kind == "mlp" else models.lenet()
-    optimizer = mx.optimizer.SGD(learning_rate=RATE, momentum=MOMENTUM)
+    optimizer = mx.optimizer.SGD(learning_rate=rate, momentum=MOMENTUM)
     shapes = {"data": data_shape(kind), "softmax_label": (BATCH,)}
     step = mx.training_step(symbol, optimizer, shapes=shapes)
     values = [parameter.detach() for parameter in network.parameters()]
@@ -107,20 +110,22 @@ def graphc_trainer(kind: str, network: torch.nn.Module) -> Trainer:
     )
 
 
-def eager_trainer(network: torch.nn.Module) -> Trainer:
+def eager_trainer(network: torch.nn.Module, rate: float = RATE) -> Trainer:
     """Plain torch."""
-    return _module_trainer(network, lambda data, labels: functional.cross_entropy(network(data), labels))
-
-
-def compiled_trainer(network: torch.nn.Module) -> Trainer:
-    """torch.compile around the module and the loss."""
     return _module_trainer(
-        network, torch.compile(lambda data, labels: functional.cross_entropy(network(data), labels))
+        network, rate, lambda data, labels: functional.cross_entropy(network(data), labels)
     )
 
 
-def _module_trainer(network: torch.nn.Module, loss: Callable[..., torch.Tensor]) -> Trainer:
-    optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM, fused=True)
+def compiled_trainer(network: torch.nn.Module, rate: float = RATE) -> Trainer:
+    """torch.compile around the module and the loss."""
+    return _module_trainer(
+        network, rate, torch.compile(lambda data, labels: functional.cross_entropy(network(data), labels))
+    )
+
+
+def _module_trainer(network: torch.nn.Module, rate: float, loss: Callable[..., torch.Tensor]) -> Trainer:
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=MOMENTUM, fused=True)
 
     def step(data: torch.Tensor, labels: torch.Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -130,7 +135,7 @@ def _module_trainer(network: torch.nn.Module, loss: Callable[..., torch.Tensor])
     return Trainer(step, lambda: [parameter.detach() for parameter in network.parameters()])
 
 
-def whole_trainer(network: torch.nn.Module) -> Trainer:
+def whole_trainer(network: torch.nn.Module, rate: float = RATE) -> Trainer:
     """One compiled function of loss, gradients and updates."""
     parameters: Parameters = {name: value.detach() for name, value in network.named_parameters()}
     momenta = {name: torch.zeros_like(value) for name, value in parameters.items()}
@@ -143,7 +148,7 @@ def whole_trainer(network: torch.nn.Module) -> Trainer:
         gradients = torch.func.grad(loss)(weights, data, labels)
         for name, gradient in gradients.items():
             sums[name].mul_(MOMENTUM).add_(gradient)
-            weights[name].sub_(sums[name], alpha=RATE)
+            weights[name].sub_(sums[name], alpha=rate)
 
     return Trainer(
         lambda data, labels: step(parameters, momenta, data, labels), lambda: list(parameters.values())

@@ -1,9 +1,9 @@
 // Steps aside on a busy machine: a program whose threads must wait for a core runs on one thread for a while.
 //
 // Every parallel loop ends when its last thread arrives. Where other programs hold the cores, that thread waits for its
-// turn, milliseconds for a loop of microseconds. Each program remembers its fastest run for some sizes; a run that takes
-// far longer makes the next few serial, then threads are tried again. Sums do not depend on the number of threads, so
-// neither do results.
+// turn, milliseconds for a loop of microseconds. Each program remembers its fastest run for some sizes, and how long one
+// thread alone takes, which its second run tells; a run that takes far longer than either makes the next few serial, then
+// threads are tried again. Sums do not depend on the number of threads, so neither do results.
 #pragma once
 
 #include <stdint.h>
@@ -17,6 +17,7 @@ extern "C" int omp_in_parallel(void) noexcept;
 struct gc_pace {
   int64_t sizes = -1;      // which sizes of the symbolic dimensions the times below belong to
   int64_t fastest = 0;     // nanoseconds, on several threads
+  int64_t alone = 0;       // nanoseconds, fastest on one thread
   int64_t stalled = 0;     // nanoseconds of the run that made us step aside
   int64_t serial_left = 0; // runs still to make on one thread
   int64_t serial_next = 8; // runs to step aside for after the next stall
@@ -47,8 +48,12 @@ class gc_run_pace {
     if (gc_get(pace_.sizes) != key) {
       gc_put(pace_.sizes, key);
       gc_put(pace_.fastest, 0);
+      gc_put(pace_.alone, 0);
       gc_put(pace_.serial_left, 0);
     }
+    const int64_t fastest = gc_get(pace_.fastest);
+    const bool curious = gc_get(pace_.alone) == 0 && fastest != 0 && fastest < kCurious;
+    if (curious) gc_put(pace_.serial_left, 1);
     serial_ = gc_get(pace_.serial_left) > 0;
     if (serial_) omp_set_num_threads(1);
     start_ = GC_CLOCK();
@@ -59,13 +64,16 @@ class gc_run_pace {
     const int64_t taken = GC_CLOCK() - start_;
     if (serial_) {
       omp_set_num_threads(threads_);
+      const int64_t alone = gc_get(pace_.alone);
+      if (alone == 0 || taken < alone) gc_put(pace_.alone, taken);
       // One thread alone is slower than waiting was: go back at once.
       gc_put(pace_.serial_left, taken > gc_get(pace_.stalled) ? 0 : gc_get(pace_.serial_left) - 1);
       return;
     }
     const int64_t fastest = gc_get(pace_.fastest);
     if (fastest == 0 || taken < fastest) gc_put(pace_.fastest, taken);
-    if (fastest != 0 && taken > 4 * fastest + kPatience) {
+    const int64_t alone = gc_get(pace_.alone);
+    if ((fastest != 0 && taken > 4 * fastest + kPatience) || (alone != 0 && taken > 2 * alone + kPatience)) {
       gc_put(pace_.stalled, taken);
       gc_put(pace_.serial_left, gc_get(pace_.serial_next));
       if (gc_get(pace_.serial_next) < kLongest) gc_put(pace_.serial_next, 2 * gc_get(pace_.serial_next));
@@ -76,6 +84,7 @@ class gc_run_pace {
 
  private:
   static constexpr int64_t kPatience = 500000;  // nanoseconds that a run may lose without consequence
+  static constexpr int64_t kCurious = 50000000; // nanoseconds: longer runs are not worth a serial trial
   static constexpr int64_t kLongest = 512;      // runs
   gc_pace& pace_;
   int threads_;

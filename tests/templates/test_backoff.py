@@ -15,27 +15,34 @@ def given(lengths: list[int], sizes: list[int] | None = None, threads: int = 4) 
     return result.tolist()
 
 
-def test_steady_runs_keep_their_threads() -> None:
-    assert given([QUICK, 2 * QUICK, QUICK, 3 * QUICK] * 10) == [4] * 40
+def test_the_second_run_learns_what_one_thread_takes() -> None:
+    assert given([QUICK, ALONE, QUICK, 3 * QUICK] + [QUICK] * 30) == [4, 1] + [4] * 32
 
 
 def test_a_stall_makes_the_next_eight_runs_serial() -> None:
-    assert given([QUICK, STALLED] + [ALONE] * 8 + [QUICK] * 2) == [4, 4] + [1] * 8 + [4, 4]
+    assert given([QUICK, ALONE, STALLED] + [ALONE] * 8 + [QUICK] * 2) == [4, 1, 4] + [1] * 8 + [4, 4]
+
+
+def test_a_machine_that_is_busy_from_the_start() -> None:
+    assert given([STALLED, ALONE, STALLED] + [ALONE] * 8 + [STALLED]) == [4, 1, 4] + [1] * 8 + [4]
 
 
 def test_repeated_stalls_step_aside_for_longer() -> None:
-    lengths = (
-        [QUICK, STALLED] + [ALONE] * 8 + [STALLED] + [ALONE] * 16 + [QUICK, STALLED] + [ALONE] * 8 + [QUICK]
-    )
-    assert given(lengths) == [4, 4] + [1] * 8 + [4] + [1] * 16 + [4, 4] + [1] * 8 + [4]
+    stalls = [QUICK, ALONE, STALLED] + [ALONE] * 8 + [STALLED] + [ALONE] * 16
+    lengths = stalls + [QUICK, STALLED] + [ALONE] * 8 + [QUICK]
+    assert given(lengths) == [4, 1, 4] + [1] * 8 + [4] + [1] * 16 + [4, 4] + [1] * 8 + [4]
 
 
 def test_waiting_that_beats_one_thread_is_kept() -> None:
-    assert given([QUICK, STALLED, 2 * STALLED, QUICK]) == [4, 4, 1, 4]
+    assert given([QUICK, ALONE, STALLED, 2 * STALLED, QUICK]) == [4, 1, 4, 1, 4]
 
 
 def test_other_sizes_start_anew() -> None:
-    assert given([QUICK, STALLED, STALLED, QUICK], [7, 8, 8, 7]) == [4, 4, 4, 4]
+    assert given([QUICK, ALONE, STALLED, ALONE, QUICK], [7, 7, 8, 8, 7]) == [4, 1, 4, 1, 4]
+
+
+def test_a_long_run_is_not_repeated_on_one_thread() -> None:
+    assert given([10 * STALLED, 10 * STALLED]) == [4, 4]
 
 
 def test_one_thread_is_left_alone() -> None:
