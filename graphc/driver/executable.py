@@ -13,25 +13,21 @@ caller has dropped them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy
 import torch
 
 from graphc.diagnostics import Diagnostic, GraphcError, closest, fail
 from graphc.driver import random
+from graphc.driver.arguments import as_tensor, is_scalar, size_solver, wrapper
 from graphc.driver.backend import Backend, Frame
 from graphc.driver.initializer import Initializer
-from graphc.driver.ndarray import NDArray
 from graphc.ir.graph import Graph, Input, InputKind
 from graphc.ir.kernel import Kernel
 from graphc.ir.program import Plan, Program, Role
-from graphc.ir.sizes import bind_sizes
 from graphc.passes.plan import memory_report
 from graphc.primitives.concrete import check_sizes
-
-Array = torch.Tensor | numpy.ndarray[Any, Any] | NDArray
 
 RANDOM_STATE = "random_state"
 _FRAMES_KEPT = 8
@@ -59,7 +55,7 @@ class Executable:
         buffers = backend.program.buffers
         self._index = dict(backend.program.inputs)
         self._outputs = [(name, index, buffers[index]) for name, index in backend.program.outputs]
-        self._solve = _size_solver(self._data, backend.program.symbols)
+        self._solve = size_solver(self._data, backend.program.symbols)
         self._free: dict[tuple[int, ...], list[Frame]] = {}
         self._lock = threading.Lock()
         # States are written by a run, so runs of a program with updates follow one another.
@@ -156,7 +152,7 @@ class Executable:
                 raise fail(
                     "G601", f"no parameter or state is named {name!r}", help=closest(name, list(self._held))
                 )
-            tensor = _as_tensor(name, value)
+            tensor = as_tensor(name, value)
             if tuple(tensor.shape) != tuple(self._states[name].shape):
                 raise fail("G602", f"{name!r} is {item.value.type}, given {tuple(tensor.shape)}", name=name)
             checked.append((name, tensor))
@@ -241,7 +237,7 @@ class Executable:
         else:
             with self._run_lock:
                 results = self._run(key, sizes, tensors, given)
-        return results, _wrapper(named)
+        return results, wrapper(named)
 
     def _run(
         self,
@@ -280,7 +276,7 @@ class Executable:
                 raise fail(
                     "G601", f"{self.graph.name} has no output {name!r}", help=closest(name, list(types))
                 )
-            tensor = _as_tensor(name, value)
+            tensor = as_tensor(name, value)
             type = types[name]
             if (
                 tensor.dtype is not type.dtype.torch
@@ -366,7 +362,7 @@ class Executable:
 
     def _dense(self, item: Input, value: Any) -> torch.Tensor:
         type = item.value.type
-        tensor = value if isinstance(value, torch.Tensor) else _as_tensor(item.name, value, type.dtype.torch)
+        tensor = value if isinstance(value, torch.Tensor) else as_tensor(item.name, value, type.dtype.torch)
         if tensor.dtype is not type.dtype.torch:
             raise GraphcError(
                 Diagnostic(
@@ -386,7 +382,7 @@ class Executable:
         return tensor if tensor.is_contiguous() else tensor.contiguous()
 
     def _moved(self, item: Input, tensor: torch.Tensor) -> torch.Tensor:
-        if not _is_scalar(item):
+        if not is_scalar(item):
             raise fail(
                 "G607",
                 f"input {item.name!r} lies on {tensor.device}, the program runs on {self._backend.device}",
@@ -394,89 +390,3 @@ class Executable:
                 help=f"move it once, with .to({str(self._backend.device)!r})",
             )
         return tensor.to(self._backend.device)
-
-
-def _size_solver(
-    data: Sequence[Input], symbols: Sequence[str]
-) -> Callable[[Mapping[str, torch.Tensor]], dict[str, int]]:
-    """What gives the size of each named dimension, in the program's order, from the tensors of a call."""
-    if not symbols:
-        return lambda tensors: {}
-    # On every call, so the common case is a table of places: (input, axis, name).
-    places = [
-        (item.name, axis, dim.name)
-        for item in data
-        for axis, dim in enumerate(item.value.type.shape)
-        if not isinstance(dim, int) and dim.is_Symbol
-    ]
-    plain = sum(not isinstance(dim, int) for item in data for dim in item.value.type.shape) == len(places)
-    values = [item.value for item in data]
-
-    def solve(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        agree = plain
-        for name, axis, symbol in places:
-            if name in tensors:
-                extent = tensors[name].shape[axis]
-                agree = agree and extent > 0 and found.setdefault(symbol, extent) == extent
-        if not agree:
-            given = [value for value in values if value.name in tensors]
-            found = bind_sizes(given, {value.name: tuple(tensors[value.name].shape) for value in given})
-        missing = [name for name in symbols if name not in found]
-        if missing:
-            raise fail("G602", f"the size of {missing[0]} follows from no input that was given")
-        return {name: found[name] for name in symbols}
-
-    return solve
-
-
-def _is_scalar(item: Input) -> bool:
-    """True for inputs of one element, such as a learning rate, which may come from the host."""
-    return item.value.type.rank == 0
-
-
-def _as_tensor(name: str, value: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """A tensor over the value's memory where it has any; Python numbers take `dtype`."""
-    if isinstance(value, torch.Tensor):
-        return value.detach()
-    if isinstance(value, NDArray):
-        return value.tensor
-    if isinstance(value, numpy.ndarray):
-        # torch warns about memory that may not be written, and refuses negative strides.
-        plain = (
-            value.flags.writeable and all(stride >= 0 for stride in value.strides) and value.dtype.isnative
-        )
-        try:
-            return torch.from_numpy(
-                value if plain else numpy.array(value, value.dtype.newbyteorder("="), order="C")
-            )
-        except TypeError as error:
-            raise fail("G605", f"input {name!r}: {error}", name=name) from None
-    if isinstance(value, (bool, int, float)):
-        return torch.tensor(value, dtype=dtype)
-    if isinstance(value, (list, tuple, numpy.generic)):
-        try:
-            return torch.as_tensor(value, dtype=dtype)
-        except (TypeError, ValueError) as error:
-            raise fail("G605", f"input {name!r}: {error}", name=name) from None
-    raise fail(
-        "G605", f"input {name!r} is a {type(value).__name__}; give a torch tensor or a numpy array", name=name
-    )
-
-
-def _wrapper(named: Mapping[str, Any]) -> Callable[[torch.Tensor], Any]:
-    """How outputs are given back: as the caller's inputs came (torch before NDArray before numpy)."""
-    kind = 0
-    for value in named.values():
-        if isinstance(value, torch.Tensor):
-            return _same
-        kind = max(kind, 2 if isinstance(value, NDArray) else 1 if isinstance(value, numpy.ndarray) else 0)
-    return NDArray if kind == 2 else _numpy if kind == 1 else _same
-
-
-def _same(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
-
-
-def _numpy(tensor: torch.Tensor) -> Any:
-    return tensor.cpu().numpy() if tensor.dtype is not torch.bfloat16 else tensor
