@@ -13,6 +13,7 @@ from graphc.diagnostics import GraphcError, Operand
 from graphc.operators.declare import Context
 from graphc.operators.inference import (
     BrokenRuleError,
+    ContradictionError,
     Frame,
     PartialShape,
     format_shape,
@@ -66,7 +67,7 @@ def known_shape(node: SymbolNode, given: PartialShape) -> PartialShape:
         return hint if given is None else given
     try:
         return merge_shapes(given, hint)
-    except Exception:
+    except ContradictionError:
         row = Operand(node.name, format_shape(given), expected=format_shape(hint))
         raise node.blame("G203", "the shape given is not the one it was declared with", [row]) from None
 
