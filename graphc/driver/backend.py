@@ -56,6 +56,9 @@ class Backend(Protocol):
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         """Fresh memory for an output, the caller's from then on; contents undefined."""
 
+    def state(self, type: TensorType) -> torch.Tensor:
+        """Zeros that live as long as the executable, for a parameter or a state of static shape."""
+
     def plan(self, sizes: Mapping[str, int]) -> Plan: ...
 
 
@@ -112,6 +115,14 @@ class CpuBackend:
             return torch.empty(shape, dtype=type.dtype.torch)
         return torch.from_numpy(block).view(type.dtype.torch).view(shape)
 
+    def state(self, type: TensorType) -> torch.Tensor:
+        # Pages of a fresh block are zero, and untouched until somebody writes: a model of any size starts at once.
+        shape = type.concrete_shape({})
+        block = allocate(element_count(shape) * type.dtype.itemsize)
+        if not element_count(shape):
+            return torch.empty(shape, dtype=type.dtype.torch)
+        return torch.from_numpy(block).view(type.dtype.torch).view(shape)
+
 
 class CpuFrame:
     """An arena and the pointer table that the generated entry point reads."""
@@ -163,6 +174,9 @@ class GpuBackend:
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         return torch.empty(type.concrete_shape(sizes), dtype=type.dtype.torch, device=self.device)
 
+    def state(self, type: TensorType) -> torch.Tensor:
+        return torch.zeros(type.concrete_shape({}), dtype=type.dtype.torch, device=self.device)
+
 
 class GpuFrame:
     """An arena tensor and one flat tensor a buffer."""
@@ -211,6 +225,9 @@ class ReferenceBackend:
 
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         return torch.empty(type.concrete_shape(sizes), dtype=type.dtype.torch)
+
+    def state(self, type: TensorType) -> torch.Tensor:
+        return torch.zeros(type.concrete_shape({}), dtype=type.dtype.torch)
 
 
 class ReferenceFrame:

@@ -124,11 +124,7 @@ class Executable:
                     name=name,
                     help="only data inputs may have named dimensions",
                 )
-            shape = item.value.type.concrete_shape({})
-            state = self._backend.output(item.value.type, {}) if self._backend.device.type == "cpu" else None
-            if state is None:
-                state = torch.empty(shape, dtype=item.value.type.dtype.torch, device=self._backend.device)
-            state.zero_()
+            state = self._backend.state(item.value.type)
             if name == RANDOM_STATE:
                 state[0] = random.next_seed()
             self._states[name] = state
