@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
-import models
 import torch
 from candidate import relative_error
+from fused import graphs
 from torch.nn import functional
 
 from graphc.codegen.triton import TritonProgram, generate
@@ -105,9 +105,9 @@ def _torch_adam(
     step_size: torch.Tensor,
     root_correction: torch.Tensor,
 ) -> Sequence[torch.Tensor]:
-    new_mean = mean * models.ADAM_BETA1 + gradient * (1 - models.ADAM_BETA1)
-    new_variance = variance * models.ADAM_BETA2 + gradient * gradient * (1 - models.ADAM_BETA2)
-    divisor = new_variance.sqrt() * root_correction + models.ADAM_EPSILON
+    new_mean = mean * graphs.ADAM_BETA1 + gradient * (1 - graphs.ADAM_BETA1)
+    new_variance = variance * graphs.ADAM_BETA2 + gradient * gradient * (1 - graphs.ADAM_BETA2)
+    divisor = new_variance.sqrt() * root_correction + graphs.ADAM_EPSILON
     mean.copy_(new_mean)
     variance.copy_(new_variance)
     weight.copy_(weight - new_mean * step_size / divisor)
@@ -140,27 +140,27 @@ def _no_flops(*sizes: int) -> int:
 
 ROWS = (
     GpuRow(
-        "bias + tanh-GELU + residual", (16384, 4096), (5, 40), models.bias_gelu_residual, _gelu_inputs, _torch_gelu,
+        "bias + tanh-GELU + residual", (16384, 4096), (5, 40), graphs.bias_gelu_residual, _gelu_inputs, _torch_gelu,
         lambda r, c: 4 * (3 * r * c + c), _no_flops,
     ),
     GpuRow(
-        "softmax, wide rows", (4096, 16384), (3, 300), models.softmax, _rows_inputs, _torch_softmax,
+        "softmax, wide rows", (4096, 16384), (3, 300), graphs.softmax, _rows_inputs, _torch_softmax,
         lambda r, c: 8 * r * c, _no_flops,
     ),
     GpuRow(
-        "softmax, narrow rows", (262144, 256), (40, 20), models.softmax, _rows_inputs, _torch_softmax,
+        "softmax, narrow rows", (262144, 256), (40, 20), graphs.softmax, _rows_inputs, _torch_softmax,
         lambda r, c: 8 * r * c, _no_flops,
     ),
     GpuRow(
-        "layer norm", (16384, 4096), (5, 40), lambda r, c: models.layer_norm(r, c, residual=False), _norm_inputs,
+        "layer norm", (16384, 4096), (5, 40), lambda r, c: graphs.layer_norm(r, c, residual=False), _norm_inputs,
         _torch_norm, lambda r, c: 8 * (r * c + c), _no_flops,
     ),
     GpuRow(
-        "Adam update", (1 << 26,), (1000,), models.adam, _adam_inputs, _torch_adam,
+        "Adam update", (1 << 26,), (1000,), graphs.adam, _adam_inputs, _torch_adam,
         lambda n: 4 * 7 * n, _no_flops, updates=True,
     ),
     GpuRow(
-        "cross-entropy with gradient", (16384, 8192), (5, 40), models.cross_entropy, _entropy_inputs, _torch_entropy,
+        "cross-entropy with gradient", (16384, 8192), (5, 40), graphs.cross_entropy, _entropy_inputs, _torch_entropy,
         lambda r, c: 8 * r * c + 8 * r, _no_flops,
     ),
     GpuRow(

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import models
 import torch
 from candidate import Candidate, Outputs, Row, relative_error
+from fused import graphs
 from torch.nn import functional
 from training import training_candidates
 from updates import update_candidates
@@ -129,24 +129,24 @@ def _explicit_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> Outpu
 FUSED = (
     function_row(
         "bias + tanh-GELU + residual (8192,1024)", 3 * 32 * MI, 14 * 8 * MI,
-        lambda: models.bias_gelu_residual(8192, 1024), _gelu_inputs, _torch_gelu,
+        lambda: graphs.bias_gelu_residual(8192, 1024), _gelu_inputs, _torch_gelu,
     ),
     function_row(
         "softmax (4096,4096)", 2 * 64 * MI, 5 * 16 * MI,
-        lambda: models.softmax(4096, 4096), lambda: {"x": 3 * torch.randn(4096, 4096)}, _torch_softmax,
+        lambda: graphs.softmax(4096, 4096), lambda: {"x": 3 * torch.randn(4096, 4096)}, _torch_softmax,
     ),
     function_row(
         "layer norm (8192,1024)", 2 * 32 * MI, 8 * 8 * MI,
-        lambda: models.layer_norm(8192, 1024, residual=False), _norm_inputs, _torch_layer_norm,
+        lambda: graphs.layer_norm(8192, 1024, residual=False), _norm_inputs, _torch_layer_norm,
     ),
     function_row(
         "layer norm + residual (8192,1024)", 3 * 32 * MI, 9 * 8 * MI,
-        lambda: models.layer_norm(8192, 1024, residual=True),
+        lambda: graphs.layer_norm(8192, 1024, residual=True),
         lambda: _norm_inputs() | {"residual": torch.randn(8192, 1024)}, _torch_layer_norm_residual,
     ),
     function_row(
         "softmax cross-entropy + gradient (4096,8192)", 2 * 128 * MI, 8 * 32 * MI,
-        lambda: models.cross_entropy(4096, 8192), _cross_entropy_inputs, _torch_cross_entropy,
+        lambda: graphs.cross_entropy(4096, 8192), _cross_entropy_inputs, _torch_cross_entropy,
         whole=_explicit_cross_entropy, trained=True,
     ),
     Row("fused", "Adam update, 16 M parameters", 7 * 64 * MI, 12 * 16 * MI,

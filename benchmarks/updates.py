@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import models
 import torch
 from candidate import Candidate, relative_error
+from fused import graphs
 
 import graphc as mx
 
 RATE = 0.01
 STEPS = 3
-BETA1, BETA2, EPSILON = models.ADAM_BETA1, models.ADAM_BETA2, models.ADAM_EPSILON
+BETA1, BETA2, EPSILON = graphs.ADAM_BETA1, graphs.ADAM_BETA2, graphs.ADAM_EPSILON
 
 State = dict[str, torch.Tensor]
 
@@ -73,7 +73,7 @@ def _scalars(kind: str, t: int) -> dict[str, float]:
 
 
 def _graphc(kind: str, weight: torch.Tensor) -> Updater:
-    graph = models.adam(weight.numel()) if kind == "adam" else models.sgd_momentum(weight.numel())
+    graph = graphs.adam(weight.numel()) if kind == "adam" else graphs.sgd_momentum(weight.numel())
     executable = mx.compile(graph, parameters={"weight": weight})
     return Updater(
         lambda gradient, t: executable(gradient=gradient, **_scalars(kind, t)),

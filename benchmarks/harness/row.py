@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 
 
-class CannotRun(Exception):
+class CannotRun(Exception):  # noqa: N818 - what a form says, not what went wrong
     """Raised by a form: this peer has no way to do the row; the text says why and stands in the report."""
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-MODULES = ("candidate", "models", "report", "rows", "training", "updates")
+MODULES = ("candidate", "fused", "fused.graphs", "models", "report", "rows", "training", "updates")
 
 
 @pytest.fixture
@@ -43,14 +43,14 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_fused_rows_agree_with_float64(benchmark: Any, name: str) -> None:
-    rows, models = benchmark("rows"), benchmark("models")
+    rows, graphs = benchmark("rows"), benchmark("fused.graphs")
     function, arguments, shapes = CASES[name]
 
     def inputs() -> dict[str, torch.Tensor]:
         given = {key: torch.randn(shape) for key, shape in shapes.items()}
         return given | ({"labels": torch.randint(0, 40, (6,))} if name == "cross_entropy" else {})
 
-    graph = getattr(models, "layer_norm" if name == "layer_norm_residual" else name)
+    graph = getattr(graphs, "layer_norm" if name == "layer_norm_residual" else name)
     row = rows.function_row(name, 1, 1, lambda: graph(*arguments), inputs, getattr(rows, function))
     candidates = row.make(["graphc", "eager"])
     assert [candidate.name for candidate in candidates] == ["graphc", "eager"]

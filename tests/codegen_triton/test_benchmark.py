@@ -11,7 +11,7 @@ import torch
 
 from graphc.runtime.gpu.interpreter import Interpreter
 
-MODULES = ("candidate", "gpu_fused", "models")
+MODULES = ("candidate", "fused", "fused.graphs", "gpu_fused")
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Fused kernels: pointwise chains, softmax, norms, reductions, optimizer updates and matrix products."""
