@@ -36,6 +36,13 @@ def gelu(builder: Builder, x: Value) -> Value:
     return builder.mul(x, half)
 
 
+def tanh_gelu(builder: Builder, x: Value) -> Value:
+    """Return x (1 + tanh(sqrt(2 / π) (x + 0.044715 x³))) / 2, the approximation of the same paper."""
+    cube = builder.mul(builder.mul(x, x), x)
+    inner = builder.mul(builder.add(x, builder.mul(cube, 0.044715)), math.sqrt(2 / math.pi))
+    return builder.mul(builder.mul(x, 0.5), builder.add(builder.tanh(inner), 1.0))
+
+
 def elu(builder: Builder, x: Value, alpha: float) -> Value:
     """Return x above zero, alpha (exp(x) - 1) below; expm1 of min(x, 0) keeps the unused branch finite."""
     below = builder.mul(builder.expm1(builder.minimum(x, 0.0)), alpha)
@@ -84,6 +91,9 @@ declare(
 )
 
 
+_LEAKY = ("elu", "gelu", "gelu_erf", "gelu_tanh", "leaky", "prelu", "rrelu", "selu")
+
+
 def _leaky_relu(
     builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context
 ) -> Value:
@@ -93,8 +103,10 @@ def _leaky_relu(
             return leaky(builder, x, parameters.slope)
         case "elu":
             return elu(builder, x, parameters.slope)
-        case "gelu":
+        case "gelu" | "gelu_erf":
             return gelu(builder, x)
+        case "gelu_tanh":
+            return tanh_gelu(builder, x)
         case "selu":
             return builder.mul(elu(builder, x, SELU_ALPHA), SELU_SCALE)
         case "prelu":
@@ -137,7 +149,7 @@ declare(
         "Rectifiers that let something through below zero.",
         _leaky_relu,
         parameters=(
-            choice("act_type", "The function.", ("elu", "gelu", "leaky", "prelu", "rrelu", "selu"), "leaky"),
+            choice("act_type", "The function.", _LEAKY, "leaky"),
             number("slope", "Slope below zero (leaky), or alpha (elu).", 0.25),
             number("lower_bound", "Lowest random slope of rrelu.", 0.125),
             number("upper_bound", "Highest random slope of rrelu.", 0.334),

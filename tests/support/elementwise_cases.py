@@ -99,6 +99,8 @@ def unary_cases() -> list[Case]:
         one("LeakyReLU", (3, 5), lambda x: functional.leaky_relu(x, 0.1), act_type="leaky", slope=0.1),
         one("LeakyReLU", (3, 5), lambda x: functional.elu(x, 0.7), act_type="elu", slope=0.7),
         one("LeakyReLU", (3, 5), functional.gelu, act_type="gelu"),
+        one("LeakyReLU", (3, 5), functional.gelu, act_type="gelu_erf"),
+        one("LeakyReLU", (3, 5), lambda x: functional.gelu(x, approximate="tanh"), act_type="gelu_tanh"),
         one("LeakyReLU", (3, 5), functional.selu, act_type="selu"),
         one("LeakyReLU", (3, 5), lambda x: functional.leaky_relu(x, 0.2295), act_type="rrelu"),
         Case(
