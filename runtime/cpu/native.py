@@ -3,7 +3,7 @@
     native = load(sources)
     native.run(pointers, sizes)      # char* buffers[], int64_t sizes[]; the GIL is released while it runs
 
-The library keeps nothing between calls but scratch memory of each thread, so several threads may run one program.
+The library keeps nothing between calls: scratch lies in the frame of each, so several threads may run one program.
 """
 
 from __future__ import annotations

@@ -110,8 +110,10 @@ void gc_conv_shifted(const gc_conv_shape& s, const gc_shifts& p, const T* x, con
   const int64_t items = s.groups * s.batch * p.bands;
   const int64_t weights = s.group_out() * s.filter();
   const int64_t threads = gc_min_of(items, gc_threads_for((double)items * weights * p.lines * p.pitch));
+  const gc_scratch_view team = gc_scratch_now;
 #pragma omp parallel num_threads((int)threads) if (threads > 1)
   {
+    const gc_scratch_scope share(team, omp_get_thread_num());
     auto& work = *(gc_workspace<T>*)gc_thread_workspace();
     gc_fill_offsets(s, p, work.offsets);
     int64_t turned = -1;  // the group whose weight lies turned in the workspace
@@ -221,8 +223,10 @@ void gc_weight_gradient_in_chunks(const gc_conv_shape& s, const T* x, const T* d
   const int64_t chunks = gc_min_of<int64_t>(s.batch, 8), size = s.out_channels * s.filter();
   const int64_t threads = gc_min_of(s.groups * chunks, gc_threads_for((double)size * s.batch * s.pixels()));
   T* const partial = ((gc_workspace<T>*)gc_thread_workspace())->weight;
+  const gc_scratch_view team = gc_scratch_now;
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t item = 0; item < s.groups * chunks; ++item) {
+    const gc_scratch_scope share(team, omp_get_thread_num());
     const int64_t group = item / chunks, chunk = item % chunks;
     const int64_t first = s.batch * chunk / chunks, images = s.batch * (chunk + 1) / chunks - first;
     T* const out = partial + chunk * size + group * s.group_out() * s.filter();
@@ -297,8 +301,10 @@ void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, c
   // Few images: their channels are shared out too. Either way one thread owns the elements it adds to.
   const int64_t parts =
       gc_max_of<int64_t>(1, gc_min_of(s.group_in(), gc_ceil_div(threads, gc_max_of<int64_t>(1, products))));
+  const gc_scratch_view team = gc_scratch_now;
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t item = 0; item < products * parts; ++item) {
+    const gc_scratch_scope share(team, omp_get_thread_num());
     const int64_t image = item / parts / s.groups, group = item / parts % s.groups, part = item % parts;
     const int64_t first = s.group_in() * part / parts, last = s.group_in() * (part + 1) / parts;
     T* sums = dx + (image * s.in_channels + group * s.group_in()) * s.plane();

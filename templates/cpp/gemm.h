@@ -18,7 +18,7 @@
 // Order      each sum runs over k from 0 up, whatever M, N and the number of threads: results never depend on those.
 // Threads    its own `omp parallel` over blocks of C when the work pays for it, no barrier inside. Called from inside a
 //            parallel region it runs on the calling thread; gc_contract_region computes any block of C there.
-// Workspace  gc_workspace_bytes per thread, allocated by a thread's first call and kept: nothing for the caller to do.
+// Workspace  gc_workspace_bytes per thread, its share of the kernel's scratch (scratch.h): nothing for the caller to do.
 // K may be 0 (the epilogue sees zeros); M or N may be 0 (it sees nothing).
 #ifndef GC_GEMM_H
 #define GC_GEMM_H
@@ -202,11 +202,14 @@ void gc_contract_many(int64_t count, int64_t m, int64_t n, int64_t k, const Oper
   const int64_t each = count > 0 ? gc_ceil_div(threads, gc_min_of(count, threads)) : 1;
   const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T));
   const int64_t parts = grid.rows * grid.columns;
+  const gc_scratch_view team = gc_scratch_now;
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
-  for (int64_t item = 0; item < count * parts; ++item)
+  for (int64_t item = 0; item < count * parts; ++item) {
+    const gc_scratch_scope share(team, omp_get_thread_num());
     operands(item / parts, [&](const auto& left, const auto& right, const auto& finish) {
       gc_contract_part<T>(item % parts, grid, m, n, k, left, right, finish);
     });
+  }
 }
 
 template <class T, class Left, class Right, class Epilogue>

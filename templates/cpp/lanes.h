@@ -143,25 +143,6 @@ template <class T, class P, int64_t lanes> GC_INLINE int64_t gc_fold_argmin(T (&
   return gc_fold_position(values, at, [](T a, T b) { return a < b; });
 }
 
-// Scratch of the calling thread: grows to the largest request and stays, so that a steady step allocates nothing.
-extern "C" void* aligned_alloc(size_t, size_t) noexcept;
-extern "C" void free(void*) noexcept;
-struct gc_scratch_arena {
-  char* bytes = nullptr;
-  int64_t size = 0;
-  ~gc_scratch_arena() { free(bytes); }
-};
-GC_NOINLINE char* gc_scratch(int64_t size) {
-  static thread_local gc_scratch_arena arena;
-  if (size > arena.size) {
-    free(arena.bytes);
-    arena.size = gc_round_up(size, 4096);
-    arena.bytes = (char*)aligned_alloc(64, (size_t)arena.size);
-    if (arena.bytes == nullptr) __builtin_trap();
-  }
-  return arena.bytes;
-}
-
 // Copy a tile to memory past the cache, for outputs that nobody reads soon; gc_stream_fence() before others read them.
 // Compiler builtins, because <immintrin.h> would cost more compile time than a small program.
 GC_INLINE void gc_stream_vector(float* target, const float* source) {

@@ -6,10 +6,7 @@
 #ifndef GC_TILE_H
 #define GC_TILE_H
 
-#include "prelude.h"
-
-extern "C" int posix_memalign(void**, size_t, size_t) noexcept;
-extern "C" void free(void*) noexcept;
+#include "scratch.h"
 
 // ---- blocking: a tile of C in registers, a panel of A in L1, a block of B in L2 ----
 
@@ -32,19 +29,16 @@ struct gc_workspace {
   alignas(64) T weight[GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS];  // for conv.h, as are the offsets
   alignas(64) int32_t offsets[GC_MOST_OFFSETS];
 };
-constexpr size_t gc_workspace_bytes = sizeof(gc_workspace<float>);
-static_assert(sizeof(gc_workspace<double>) <= gc_workspace_bytes + 4096, "f64 has its own, no larger, blocks");
+// graphc/codegen/cpp/scratch.py knows the same number; a test compares them.
+constexpr int64_t gc_workspace_bytes = (int64_t)sizeof(gc_workspace<float>) + 4096;
+static_assert((int64_t)sizeof(gc_workspace<double>) <= gc_workspace_bytes, "f64 has its own, no larger, blocks");
 
-struct gc_thread_memory {
-  void* data = nullptr;
-  ~gc_thread_memory() { free(data); }
-};
-
-// The calling thread's workspace; the first call on a thread allocates it.
-GC_NOINLINE void* gc_thread_workspace() {
-  static thread_local gc_thread_memory memory;
-  if (!memory.data && posix_memalign(&memory.data, 4096, gc_workspace_bytes + 4096)) __builtin_abort();
-  return memory.data;
+// The calling thread's workspace: its share of the kernel's scratch.
+inline void* gc_thread_workspace() {
+  const gc_scratch_view& mine = gc_scratch_now;
+  if (mine.share - mine.rows >= gc_workspace_bytes) return mine.data + mine.rows;
+  static thread_local gc_own_memory memory;
+  return memory.at_least(gc_workspace_bytes);
 }
 
 // ---- one tile of C in registers ----

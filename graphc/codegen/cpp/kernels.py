@@ -9,11 +9,12 @@ from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names, dim_text
 from graphc.codegen.cpp.nests import expressions, lower
 from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide, shape_nests
+from graphc.codegen.cpp.scratch import SCRATCH, Scratch, scratch_of
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Access, Kernel, Load, Nest, Store
 from graphc.templates import render
-from graphc.types import Dim, dim_symbols, dimension
+from graphc.types import Dim, DType, dim_symbols, dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Function:
     text: str
     symbols: tuple[str, ...]
     headers: tuple[str, ...]
+    scratch: Scratch
 
 
 def kernel_symbols(kernel: Kernel) -> tuple[str, ...]:
@@ -46,7 +48,7 @@ def generate_function(
 ) -> Function:
     """Print a kernel; `equals` are kernels of other operators that the same function serves."""
     symbols = kernel_symbols(kernel)
-    names = Names(symbols)
+    names = Names((*symbols, SCRATCH, "team", "share", "scope"))
     scalars = {s.name for nest in kernel.nests for s in nest.body if not isinstance(s, Store)}
     buffers = {
         p.name: names.new(f"{p.name}_data" if p.name in scalars else p.name) for p in kernel.parameters
@@ -55,21 +57,36 @@ def generate_function(
     for parameter in kernel.parameters:
         constant = "const " if parameter.access is Access.IN else ""
         parameters.append(f"{constant}{MEMORY_TYPES[parameter.type.dtype]}* {buffers[parameter.name]}")
-    signature = ", ".join(parameters + [f"int64_t {symbol}" for symbol in symbols])
     out = Writer(1)
     headers: tuple[str, ...] = ("prelude.h", "vector_math.h", "philox.h", "lanes.h")
     if kernel.anchor is not None:
         headers += print_anchor(out, kernel, buffers, names, target)
     else:
         headers += _print_nests(out, kernel, buffers, names, target)
+    scratch = scratch_of(out.scratch, headers)
+    prologue = ""
+    if scratch:
+        headers += ("scratch.h",)
+        parameters.append(f"{MEMORY_TYPES[DType.U8]}* {SCRATCH}")
+        prologue = _scratch_prologue(scratch, target)
+    signature = ", ".join(parameters + [f"int64_t {symbol}" for symbol in symbols])
     text = render(
         "cpp/kernel.cpp.j2",
         comment=kernel_comment(kernel, equals),
         function=name,
         parameters=signature,
-        body=out.text,
+        body=prologue + out.text,
     )
-    return Function(name, f"void {name}({signature});", text, symbols, headers)
+    return Function(name, f"void {name}({signature});", text, symbols, headers, scratch)
+
+
+def _scratch_prologue(scratch: Scratch, target: CpuTarget) -> str:
+    """The lines that hand the kernel's scratch to its templates, and to loops of its own."""
+    out = Writer(1)
+    out.line(f"const gc_scratch_view team = {scratch.view(target.cores)};")
+    if scratch.template:
+        out.line("const gc_scratch_scope scope(team);")
+    return out.text + "\n"
 
 
 def kernel_comment(kernel: Kernel, equals: tuple[Kernel, ...]) -> list[str]:

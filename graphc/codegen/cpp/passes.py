@@ -17,9 +17,9 @@ from graphc.codegen.cpp.schedule import (
 )
 from graphc.codegen.cpp.writer import Lanes, Writer
 from graphc.ir.kernel import Affine, Constant, Definition, IndexValue, Load, Nest, Reduce, Store
-from graphc.types import Dim, DType, product
+from graphc.types import Dim, DType, dimension, product
 
-STACK_SCRATCH = 32 << 10  # larger scratch comes from the thread's arena
+STACK_SCRATCH = 32 << 10  # larger scratch comes from the thread's share of the kernel's
 
 
 class PassPrinter(AccumulatorPrinter):
@@ -133,7 +133,10 @@ class PassPrinter(AccumulatorPrinter):
         on_stack = isinstance(nbytes, int) and nbytes <= STACK_SCRATCH
         if not on_stack:
             arena = self.names.new("scratch")
-            self.out.line(f"char* {arena} = gc_scratch({dim_text(nbytes)} + {64 * len(kept)});")
+            wanted = dimension(nbytes + 64 * len(kept))
+            self.out.scratch.append(wanted)
+            self.out.line("const gc_scratch_scope share(team, omp_get_thread_num());")
+            self.out.line(f"char* {arena} = gc_scratch({dim_text(wanted)});")
         for statement in kept:
             array = self.names.new(f"{statement.name}_kept")
             self.scratch[statement.name] = array

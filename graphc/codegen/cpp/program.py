@@ -8,6 +8,7 @@ from graphc.codegen.cpp.anchors import workspace
 from graphc.codegen.cpp.equal import structure
 from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names, dim_text
 from graphc.codegen.cpp.kernels import Function, generate_function
+from graphc.codegen.cpp.scratch import add_scratch
 from graphc.codegen.cpp.split import split_reductions
 from graphc.codegen.cpp.target import CpuTarget, detect
 from graphc.ir.kernel import Kernel
@@ -20,7 +21,17 @@ FLAGS = (
 )  # fmt: skip
 UNIT_LINES = 700
 TEMPLATE_LINES = {"tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20}
-HEADERS = ("prelude.h", "vector_math.h", "philox.h", "lanes.h", "tile.h", "gemm.h", "conv.h", "scatter.h")
+HEADERS = (
+    "prelude.h",
+    "vector_math.h",
+    "philox.h",
+    "lanes.h",
+    "scratch.h",
+    "tile.h",
+    "gemm.h",
+    "conv.h",
+    "scatter.h",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     target = target or detect()
     program = add_workspaces(split_reductions(program, target))
     functions = _functions(program, target)
+    program = add_scratch(program, [function.scratch for function in functions], target.cores)
     distinct = list({function.name: function for function in functions}.values())
     units = _units(distinct, target)
     stem = Names().new(program.name)

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from graphc.types import Dim
+
 
 class Writer:
     """Lines of text at an indentation."""
 
     def __init__(self, depth: int = 0) -> None:
         self.lines: list[str] = []
+        self.scratch: list[Dim] = []
+        """Bytes of a thread's scratch that the lines use, one after the other."""
         self._depth = depth
 
     def line(self, text: str) -> None:

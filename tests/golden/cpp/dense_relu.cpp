@@ -10,10 +10,12 @@
 //     2 input        fc1_relu1.bias: f32[64]
 //     3 output       fc1_relu1.y: f32[N,64]
 //     4 output       fc1_relu1.z: f32[N,64]
+//     5 workspace    scratch: u8[4265984]
 #include "prelude.h"
 #include "vector_math.h"
 #include "philox.h"
 #include "lanes.h"
+#include "scratch.h"
 #include "gemm.h"
 #include "backoff.h"
 
@@ -36,7 +38,9 @@
 //     store z[i, j] = mul
 //   }
 // }
-static void fc1_relu1(const float* a, const float* b, const float* bias_data, float* y, float* z, int64_t N) {
+static void fc1_relu1(const float* a, const float* b, const float* bias_data, float* y, float* z, uint8_t* scratch, int64_t N) {
+  const gc_scratch_view team = {(char*)scratch, 0, 2132992, 2};
+  const gc_scratch_scope scope(team);
   gc_gemm<float>(N, 64, 784, gc_matrix<float>{a, 784, 1}, gc_matrix<float>{b, 1, 784},
   [&](int64_t i, int64_t j_start, int64_t count, const float* sums) {
     const float position = (float)(i);
@@ -60,7 +64,7 @@ extern "C" __attribute__((visibility("default"))) int32_t graphc_run(char** buff
   static gc_pace pace;
   const gc_run_pace run(pace, sizes, 1);
   const int64_t N = sizes[0];
-  fc1_relu1((float*)buffers[0], (float*)buffers[1], (float*)buffers[2], (float*)buffers[3], (float*)buffers[4], N);
+  fc1_relu1((float*)buffers[0], (float*)buffers[1], (float*)buffers[2], (float*)buffers[3], (float*)buffers[4], (uint8_t*)buffers[5], N);
   return 0;
 }
 
@@ -76,7 +80,8 @@ int main(int count, char** words) {
     {"fc1_relu1.bias", "f32", 64, 4},
     {"fc1_relu1.y", "f32", 64 * N, 4},
     {"fc1_relu1.z", "f32", 64 * N, 4},
+    {"scratch", "u8", 4265984, 1},
   };
-  return gc_run_alone(buffers, 5, sizes, gc_option(count, words, "runs", 20), graphc_run);
+  return gc_run_alone(buffers, 6, sizes, gc_option(count, words, "runs", 20), graphc_run);
 }
 #endif
