@@ -146,34 +146,45 @@ def run_kernel(
     """Execute one kernel on flat tensors, one for each parameter, in place."""
     buffers = {p.name: tensor for p, tensor in zip(kernel.parameters, arguments, strict=True)}
     types = {p.name: p.type for p in kernel.parameters}
-    result = _anchor_result(kernel, buffers, types, sizes, wide)
+    results = _anchor_results(kernel, buffers, types, sizes, wide)
+    names = kernel.anchor.results if kernel.anchor is not None else ()
+    for name, value in zip(names, results if names else (), strict=True):
+        if name:
+            buffers[name].copy_(value.reshape(-1))
+    result = results[0] if results and not names else None
     written = {p.name: torch.zeros(buffers[p.name].shape, dtype=torch.bool) for p in kernel.writes}
     for nest in kernel.nests:
         _NestRun(nest, buffers, types, sizes, wide, result, written).run()
 
 
-def _anchor_result(
+def _anchor_results(
     kernel: Kernel,
     buffers: Mapping[str, torch.Tensor],
     types: Mapping[str, TensorType],
     sizes: Mapping[str, int],
     wide: DType | None,
-) -> torch.Tensor | None:
+) -> tuple[torch.Tensor, ...]:
     anchor = kernel.anchor
     if anchor is None:
-        return None
+        return ()
+    declared = primitive(anchor.primitive)
     inputs = tuple(Value(name, types[name]) for name in anchor.operands)
-    node = concrete_node(
-        Node(anchor.primitive, inputs, (Value("result", anchor.result),), anchor.attributes), sizes, wide
-    )
+    made: tuple[TensorType, ...] = (anchor.result,)
+    if anchor.results:
+        made = declared.infer(tuple(types[name] for name in anchor.operands), anchor.attributes)
+    outputs = tuple(Value(f"result{k}", type) for k, type in enumerate(made))
+    node = concrete_node(Node(anchor.primitive, inputs, outputs, anchor.attributes), sizes, wide)
+    shapes = tuple(type.concrete_shape(sizes) for type in made)
     operands = tuple(
         buffers[name]
         .reshape(types[name].concrete_shape(sizes))
         .to(_accumulator(types[name].dtype, wide).torch)
         for name in anchor.operands
     )
-    (result,) = primitive(anchor.primitive).oracle(operands, node, (anchor.result.concrete_shape(sizes),))
-    return result.to(_held(anchor.accumulator, wide).torch)
+    results = declared.oracle(operands, node, shapes)
+    if anchor.results:
+        return results
+    return tuple(result.to(_held(anchor.accumulator, wide).torch) for result in results)
 
 
 def _accumulator(dtype: DType, wide: DType | None) -> DType:

@@ -1,8 +1,10 @@
 """Kernel IR: one fused kernel as loops over scalars, the same for every target.
 
-    kernel    = "kernel" name "(" {parameter} ")" [anchor] "{" {nest} "}"
+    kernel    = "kernel" name "(" {parameter} ")" [anchor] "{" {view} {nest} "}"
     parameter = ("in" | "out" | "inout") buffer ":" type
-    anchor    = "anchor" primitive "(" buffers ")" "{" attributes "}"
+    anchor    = "anchor" primitive "(" buffers ")" "{" attributes "}" "->" type "in" dtype [results]
+    results   = "into" "(" (buffer | "_") {"," (buffer | "_")} ")"         "_": a result that nobody reads
+    view      = "view" ["(" {axis} ")" "=" index]   where the element at these axes lies; for each operand and result
     nest      = "nest" "(" {axis} ")" "{" {statement} "}"
     axis      = name ":" extent ["reduce"]
     statement = name ":" dtype "=" "load" buffer index {guard} ["else" literal]
@@ -24,8 +26,9 @@ inner values between passes. All reduces of a nest run over all its reduction ax
 independent: none reads what another one writes (horizontal fusion, the parts of a concat).
 
 A kernel with an anchor (dot, convolution ...) has one nest over the axes of the anchor's result, all parallel, which is
-its epilogue: it reads the result through an Anchor statement and stores what the kernel is for. An anchor may also
-have prologue nests later; it has none today.
+its epilogue: it reads the result through an Anchor statement and stores what the kernel is for. An anchor that names
+results (attention, recurrence) writes these parameters whole, in their own types; its kernel has no nest. It may read
+and write through views, so that transposed, sliced and joined tensors are met where they lie.
 
 Storage and arithmetic: a load of f16 or bf16 has that dtype and is followed by an explicit cast to f32; a store's value
 has the buffer's dtype. Booleans are stored as one byte, 0 or 1. Integer arithmetic wraps.
@@ -39,7 +42,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from graphc.ir.graph import NO_ATTRIBUTES, Attributes, Origins
-from graphc.types import Dim, DType, TensorType, dim_symbols, dimension
+from graphc.types import Dim, DType, Shape, TensorType, dim_symbols, dimension, row_major_strides
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +257,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class AnchorOperation:
-    """A contraction from a template: the primitive, its operands (parameter names), its attributes and result type.
+    """A primitive from a template: its operands (parameter names), its attributes and result type.
 
-    The nest's axes are the dimensions of `result`, in order; `accumulator` is the dtype of Anchor statements.
+    The nest's axes are the dimensions of `result`, in order; `accumulator` is the dtype of Anchor statements. Where
+    `results` names output parameters ("" where nobody reads one), the template writes them and there is no nest;
+    `result` is the first result's type then, read or not.
     """
 
     primitive: str
@@ -265,6 +270,41 @@ class AnchorOperation:
     result: TensorType
     accumulator: DType
     origins: Origins = ()
+    results: tuple[str, ...] = ()
+    views: tuple[View | None, ...] = ()
+    """With results: how each operand, then each result, lies in its parameter; None, or no views: as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A tensor inside a parameter: its element at `axes`, which are its dimensions, lies at `index`."""
+
+    axes: tuple[Axis, ...]
+    index: tuple[Affine, ...]
+
+    @classmethod
+    def whole(cls, shape: Shape) -> View:
+        """A parameter as it is."""
+        axes = tuple(Axis(f"x{k}", extent) for k, extent in enumerate(shape))
+        return cls(axes, tuple(Affine.axis(axis.name) for axis in axes))
+
+    @property
+    def shape(self) -> tuple[Dim, ...]:
+        return tuple(axis.extent for axis in self.axes)
+
+    def address(self, buffer: TensorType) -> Affine:
+        """The position of the element at `axes` in the flat buffer."""
+        strides = row_major_strides(buffer.shape)
+        total = Affine()
+        for place, stride in zip(self.index, strides, strict=True):
+            total = total + place.scale(stride)
+        return total
+
+    @property
+    def dims(self) -> tuple[Dim, ...]:
+        """Every dimension that occurs in the view."""
+        strides = [stride for place in self.index for _, stride in place.terms]
+        return (*self.shape, *(place.offset for place in self.index), *strides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +323,9 @@ class Kernel:
         """Names of the symbolic dimensions that occur in shapes, extents, indices and guards, sorted."""
         dims: list[Dim] = [dim for parameter in self.parameters for dim in parameter.type.shape]
         dims += self.anchor.result.shape if self.anchor is not None else ()
+        if self.anchor is not None:
+            dims += [dim for view in self.anchor.views if view is not None for dim in view.dims]
+            dims += [v for v in self.anchor.attributes.values() if hasattr(v, "free_symbols")]
         for nest in self.nests:
             dims += [axis.extent for axis in nest.axes]
             for expression, bounds in (item for statement in nest.body for item in expressions(statement)):

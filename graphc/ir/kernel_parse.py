@@ -28,6 +28,7 @@ from graphc.ir.kernel import (
     Reduction,
     Statement,
     Store,
+    View,
 )
 from graphc.ir.parse import DTYPES, NAME, Cursor, with_files
 from graphc.types import Dim, DType, TensorType, parse_dim
@@ -58,6 +59,8 @@ class _KernelParser(Cursor):
         anchor = self.anchor() if self.accept("anchor") else None
         self.expect("{")
         anchor_origins = self.origins()
+        if anchor is not None and anchor.results:
+            anchor = replace(anchor, views=self.views())
         nests = []
         while not self.accept("}"):
             nests.append(self.nest())
@@ -109,7 +112,24 @@ class _KernelParser(Cursor):
         self.position = match.end()
         result = TensorType.parse(match.group())
         self.expect("in")
-        return AnchorOperation(primitive, tuple(operands), attributes, result, self.dtype())
+        dtype, results = self.dtype(), list[str]()
+        if self.accept("into"):
+            self.expect("(")
+            results = self.items(lambda: self.name("a result, or _"))
+        written = tuple("" if name == "_" else name for name in results)
+        return AnchorOperation(primitive, tuple(operands), attributes, result, dtype, results=written)
+
+    def views(self) -> tuple[View | None, ...]:
+        found: list[View | None] = []
+        while self.accept("view"):
+            if not self.accept("("):
+                found.append(None)
+                continue
+            axes = self.items(self.axis)
+            self.expect("=")
+            self.expect("[")
+            found.append(View(tuple(axes), tuple(self.items(self.affine, "]"))))
+        return tuple(found)
 
     def nest(self) -> Nest:
         self.expect("nest")

@@ -13,6 +13,14 @@
       }
     }
 
+    kernel attn(
+        in qkv: f32[8,16,192],
+        out out: f32[8,16,64],
+    ) anchor attention(qkv, qkv, qkv) {causal=true, scale=0.25} -> f32[8,4,16,16] in f32 into (out, _) {
+      view(b0: 8, b1: 4, x0: 16, x1: 16) = [b0, x0, 16*b1 + x1]
+      ...
+    }
+
 Origins are written as in the text of a graph; a table at the end maps files. Strides stand before their variable,
 symbolic dimensions in parentheses: `(N)*i0 + 3*i1 + -5`.
 """
@@ -38,6 +46,7 @@ from graphc.ir.kernel import (
     Reduce,
     Statement,
     Store,
+    View,
 )
 from graphc.ir.kernel_parse import parse_kernel
 from graphc.ir.program import Program
@@ -62,6 +71,7 @@ def print_kernel(kernel: Kernel, *, origins: bool = True) -> str:
     if kernel.anchor is not None:
         head += f" anchor {_anchor(kernel.anchor)}"
     lines.append(comment(f"{head} {{", kernel.anchor.origins if kernel.anchor else ()))
+    lines += [f"  view{_view(view)}" for view in (kernel.anchor.views if kernel.anchor else ())]
     for nest in kernel.nests:
         lines.append(f"  nest({', '.join(map(_axis, nest.axes))}) {{")
         lines += [comment(f"    {_statement(statement)}", statement.origins) for statement in nest.body]
@@ -87,7 +97,14 @@ def print_program(program: Program) -> str:
 def _anchor(anchor: AnchorOperation) -> str:
     operands = ", ".join(map(print_name, anchor.operands))
     attributes = print_attributes(anchor.attributes) or "{}"
-    return f"{anchor.primitive}({operands}) {attributes} -> {anchor.result} in {anchor.accumulator}"
+    text = f"{anchor.primitive}({operands}) {attributes} -> {anchor.result} in {anchor.accumulator}"
+    if not anchor.results:
+        return text
+    return f"{text} into ({', '.join(print_name(name) if name else '_' for name in anchor.results)})"
+
+
+def _view(view: View | None) -> str:
+    return f"({', '.join(map(_axis, view.axes))}) = {_index(view.index)}" if view else ""
 
 
 def _axis(axis: Axis) -> str:

@@ -37,7 +37,7 @@ def verify_kernel(kernel: Kernel) -> None:
         raise _broken(kernel, "parameters must have different names")
     if kernel.anchor is not None:
         _verify_anchor(kernel)
-    written: set[str] = set()
+    written: set[str] = set(kernel.anchor.results if kernel.anchor is not None else ()) - {""}
     for nest in kernel.nests:
         stores = {s.buffer for s in nest.body if isinstance(s, Store)}
         reads = {s.buffer for s in nest.body if isinstance(s, (Load, Random))}
@@ -76,6 +76,13 @@ def _verify_anchor(kernel: Kernel) -> None:
     for name in anchor.operands:
         if kernel.parameter(name).access is not Access.IN:
             raise _broken(kernel, f"the anchor's operand {name} must be read only")
+    if anchor.results:
+        if kernel.nests:
+            raise _broken(kernel, "an anchor that writes its results has no nest")
+        for name in anchor.results:
+            if name and kernel.parameter(name).access is not Access.OUT:
+                raise _broken(kernel, f"the anchor's result {name} must be an out parameter")
+        return
     if len(kernel.nests) != 1:
         raise _broken(kernel, "an anchor has one epilogue nest")
     (nest,) = kernel.nests

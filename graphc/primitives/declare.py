@@ -37,6 +37,7 @@ class Kind(enum.Enum):
     WINDOW = "window"  # reductions over sliding windows and their transposes
     CONTRACTION = "contraction"  # dot, convolution and its gradients: from a template, with an epilogue
     SCATTER = "scatter"  # scatter_add: from a template
+    TEMPLATE = "template"  # results written whole by a template, without an epilogue: attention, recurrence
     IDENTITY = (
         "identity"  # output = first operand; stands for a gradient rule and goes when gradients are built
     )
@@ -65,6 +66,9 @@ Oracle: TypeAlias = (
     "Callable[[tuple[torch.Tensor, ...], Node, tuple[tuple[int, ...], ...]], tuple[torch.Tensor, ...]]"
 )
 """(operands, node, concrete output shapes) to outputs, computed with torch in the operands' types."""
+
+ExpansionRule: TypeAlias = "Callable[[Builder, Node], tuple[Value, ...]]"
+"""(builder, node) to the node's outputs, made of other primitives; TypeRuleError where sizes must be known for it."""
 
 ViewRule: TypeAlias = "Callable[[Node, tuple[Affine, ...]], tuple[ViewAccess, ...]]"
 """(node, index of the output element) to the possible sources; the guards of one hold, or of none (then `fill`)."""
@@ -119,6 +123,8 @@ class Primitive:
     """Without a gradient rule: False says that the derivative is zero, True that it is an error to want one."""
     fill: Callable[[Node], Literal] | None = None
     """VIEW only: the value of elements that come from no operand (pad); None when every element has a source."""
+    expansion: ExpansionRule | None = None
+    """TEMPLATE only: the same in other primitives, for targets that have no template for it."""
 
     def complete(self, attributes: Mapping[str, Any]) -> Attributes:
         """The attributes with defaults filled in; TypeRuleError for unknown and missing ones."""

@@ -70,7 +70,9 @@ def with_batch(shape: Shape, anchor: Node, nest: Nest) -> Shape:
 
 
 def epilogue_fits(lowered: Lowered, anchor: Node) -> bool:
-    """True when `fit_axes` can do with the nest, buffers still named by values."""
+    """True when `fit_axes` can do with the nest, buffers still named by values, or the anchor has no epilogue."""
+    if not lowered.nest.body:
+        return True
     values = {**lowered.sources, **lowered.targets}
     try:
         fit_axes(lowered.nest, {name: value.type.shape for name, value in values.items()}, anchor)

@@ -225,6 +225,8 @@ class _Binder:
     def kernel(self, group: Group) -> tuple[Kernel, tuple[int, ...]]:
         space = group.spaces[0]
         anchor = space.anchor
+        if space.results:
+            return self.template(group)
         shapes, whole = self.shapes(group)
         nests = tuple(self.placed(lowered, shapes) for lowered in group.nests)
         if anchor is None and self.options.enabled:
@@ -233,6 +235,33 @@ class _Binder:
             nest, shapes = fit_axes(nests[0], shapes, anchor)
             nests = (nest,)
         return self.finish(group, nests, shapes, whole)
+
+    def template(self, group: Group) -> tuple[Kernel, tuple[int, ...]]:
+        """The kernel of an anchor that writes its results whole."""
+        (space,) = group.spaces
+        node = space.anchor
+        assert node is not None
+        scope = Scope()
+        parameters: list[Parameter] = []
+        arguments: list[int] = []
+        names: dict[str, str] = {}
+        pairs = [(value, Access.IN) for value in node.inputs] + [(v, Access.OUT) for v in space.results]
+        for value, access in dict.fromkeys(pairs):
+            place = self.storage.place_of(value.name)
+            names[value.name] = scope.unique(place if place in self.graph.input_by_name else value.name)
+            parameters.append(Parameter(names[value.name], value.type, access))
+            arguments.append(self.buffer_index[place])
+        anchor = AnchorOperation(
+            node.primitive,
+            tuple(names[value.name] for value in node.inputs),
+            node.attributes,
+            node.outputs[0].type,
+            node.outputs[0].type.dtype.compute,
+            node.origins,
+            tuple(names.get(value.name, "") for value in node.outputs),
+        )
+        name = group_name([node], node.outputs[0].name)
+        return Kernel(name, tuple(parameters), (), anchor, node.origins), tuple(arguments)
 
     def shapes(self, group: Group) -> tuple[dict[str, Shape], list[str]]:
         """The shape under which the nests see each place (flat when they see several), and the anchor's operands."""

@@ -24,7 +24,12 @@ def canonical(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
         nests.append(Nest(renamed.axes, body))
     anchor = kernel.anchor
     if anchor is not None:
-        anchor = replace(anchor, operands=tuple(table[name] for name in anchor.operands), origins=())
+        anchor = replace(
+            anchor,
+            operands=tuple(table[name] for name in anchor.operands),
+            results=tuple(name and table[name] for name in anchor.results),
+            origins=(),
+        )
     parameters = tuple(replace(p, name=table[p.name]) for p in kernel.parameters)
     return replace(
         kernel, name="kernel", parameters=parameters, nests=tuple(nests), anchor=anchor, origins=()

@@ -47,6 +47,8 @@ class Lowered:
 
 def lower(space: Space, scope: Scope) -> Lowered:
     """The loop nest of a space; `scope` keeps its names unique. Raises NotAffineError when a reshape fails."""
+    if space.results:
+        return Lowered(Nest((), ()), targets={value.name: value for value in space.results})
     return _Lowering(space, scope).run()
 
 

@@ -156,7 +156,9 @@ class _Partitioner:
         ]
         if not used:
             return
-        if kind is Kind.RESHAPE:
+        if kind is Kind.TEMPLATE:
+            self.place_template(node, used)
+        elif kind is Kind.RESHAPE:
             self.place_reshape(node)
         elif kind is Kind.CONSTANT and self.options.enabled:
             self.place_constant(node)
@@ -177,6 +179,18 @@ class _Partitioner:
             self.request_whole(space, operand)
         if value.name in self.stored:
             self.stored.add(operand.name)
+
+    def place_template(self, node: Node, used: Sequence[Value]) -> None:
+        """A template that writes its results whole is a kernel of its own, without axes."""
+        space = self.new_space()
+        space.anchor, space.results = node, tuple(used)
+        space.members[node.outputs[0].name] = node
+        for value in used:
+            self.writers.setdefault(value.name, []).append(space.number)
+            for reader in self.loaders_of(value):
+                self.reach.connect(space.number, reader.number)
+        for operand in whole_operands(node):
+            self.request_whole(space, operand)
 
     def place_constant(self, node: Node) -> None:
         value = node.output

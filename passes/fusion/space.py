@@ -61,6 +61,8 @@ class Space:
     whole: dict[str, Value] = field(default_factory=dict)
     """Values read other than at affine positions: by an anchor, through an indirect index."""
     anchor: Node | None = None
+    results: tuple[Value, ...] = ()
+    """The results that others read of an anchor that writes them whole; such a space has no axes and no sinks."""
     next_axis: int = 0
 
     @property
@@ -234,7 +236,7 @@ def whole_operands(node: Node) -> tuple[Value, ...]:
     match primitive(node.primitive).kind:
         case Kind.GATHER:
             return node.inputs[:1]
-        case Kind.RANDOM | Kind.CONTRACTION | Kind.SCATTER:
+        case Kind.RANDOM | Kind.CONTRACTION | Kind.SCATTER | Kind.TEMPLATE:
             return tuple(dict.fromkeys(node.inputs))
         case Kind.WINDOW:
             from graphc.passes.fusion import windows

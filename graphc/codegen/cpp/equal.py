@@ -16,7 +16,12 @@ def structure(kernel: Kernel) -> str:
     nests = tuple(_canonical_nest(nest, buffers) for nest in kernel.nests)
     anchor = kernel.anchor
     if anchor is not None:
-        anchor = replace(anchor, operands=tuple(buffers[name] for name in anchor.operands), origins=())
+        anchor = replace(
+            anchor,
+            operands=tuple(buffers[name] for name in anchor.operands),
+            results=tuple(name and buffers[name] for name in anchor.results),
+            origins=(),
+        )
     return repr((parameters, nests, anchor, kernel.attributes))
 
 
