@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from graphc.ir.graph import Graph, Node, Value, merge_origins
 from graphc.ir.kernel import (
@@ -37,44 +37,52 @@ from graphc.types import Shape, product
 
 @dataclass(slots=True)
 class Group:
-    """One kernel to be: its spaces and their nests."""
+    """One kernel to be: its spaces and their nests; `moved` names places that it finds elsewhere."""
 
     number: int
     spaces: list[Space]
     nests: list[Lowered]
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 def bind(part: Partition, storage: Storage, groups: Sequence[Group], options: FusionOptions) -> Program:
     """The program of these groups."""
-    return _Binder(part, storage, groups, options).run()
+    binder = Binder(part, storage, options)
+    return binder.program(binder.ordered(groups))
 
 
 def estimated_peak(part: Partition, storage: Storage, groups: Sequence[Group], options: FusionOptions) -> int:
     """Bytes of the arena live at the peak, memory sharing in place left out, symbolic dimensions at assumed sizes."""
-    binder = _Binder(part, storage, groups, options)
-    tasks = [binder.task(group) for group in groups]
+    binder = Binder(part, storage, options)
+    tasks = binder.tasks(groups)
     sizes = binder.sizes()
     return peak(tasks, order(tasks, sizes), sizes)
 
 
-class _Binder:
-    def __init__(
-        self, part: Partition, storage: Storage, groups: Sequence[Group], options: FusionOptions
-    ) -> None:
+class Binder:
+    """Makes one program: the order of its kernels is chosen first, then which of them write over an operand."""
+
+    def __init__(self, part: Partition, storage: Storage, options: FusionOptions) -> None:
         self.part = part
         self.graph: Graph = part.graph
         self.storage = storage
-        self.groups = {group.number: group for group in groups}
         self.options = options
         self.positions = {node.outputs[0].name: k for k, node in enumerate(self.graph.nodes)}
         self.kernel_names = Scope()
         self.buffer_index: dict[str, int] = {}
+        self.joined: dict[str, str] = {}
+        """For places whose memory another one has taken over, that one."""
+        self.merged: dict[str, list[str]] = {}
+        """The other way round: the places whose memory each one has taken over."""
 
-    def run(self) -> Program:
-        tasks = [self.task(group) for group in self.groups.values()]
-        sequence = [self.groups[number] for number in order(tasks, self.sizes())]
-        if self.options.enabled and self.options.in_place:
-            self.share(sequence)
+    def ordered(self, groups: Sequence[Group]) -> list[Group]:
+        """The groups in launch order."""
+        by_number = {group.number: group for group in groups}
+        return [by_number[number] for number in order(self.tasks(groups), self.sizes())]
+
+    def program(self, sequence: Sequence[Group]) -> Program:
+        """The program that launches these groups in this order."""
+        self.share(sequence)
         buffers = self.buffers(sequence)
         kernels: list[Kernel] = []
         known: dict[object, int] = {}
@@ -93,10 +101,7 @@ class _Binder:
             tuple(kernels),
             tuple(steps),
             tuple((item.name, self.buffer_index[item.name]) for item in self.graph.inputs),
-            tuple(
-                (name, self.buffer_index[self.storage.place_of(place)])
-                for name, place in self.storage.outputs
-            ),
+            tuple((name, self.buffer_index[self.place_of(place)]) for name, place in self.storage.outputs),
             self.graph.symbols,
             tuple(self.part.decisions),
         )
@@ -111,27 +116,43 @@ class _Binder:
             if self.storage.roles[name] is Role.INTERMEDIATE
         }
 
+    def place(self, group: Group, value: str) -> str:
+        """The place where a group finds a value."""
+        found = self.storage.place_of(value)
+        found = group.moved.get(found, found)
+        return self.joined.get(found, found)
+
+    def place_of(self, value: str) -> str:
+        """The place of a value that lies where fusion put it."""
+        found = self.storage.place_of(value)
+        return self.joined.get(found, found)
+
     def reads(self, group: Group) -> dict[str, None]:
         """Places that a group reads."""
         names = dict.fromkeys(name for lowered in group.nests for name in lowered.sources)
         names.update(dict.fromkeys(name for space in group.spaces for name in space.whole))
-        return dict.fromkeys(self.storage.place_of(name) for name in names)
+        return dict.fromkeys(self.place(group, name) for name in names)
 
     def writes(self, group: Group) -> dict[str, None]:
-        return dict.fromkeys(
-            self.storage.place_of(name) for lowered in group.nests for name in lowered.targets
-        )
+        return dict.fromkeys(self.place(group, name) for lowered in group.nests for name in lowered.targets)
 
-    def task(self, group: Group) -> Task:
+    def tasks(self, groups: Sequence[Group]) -> list[Task]:
+        """What the groups read and write, and the edges between them."""
+        numbers = {group.number for group in groups}
+        return [self.task(group, numbers) for group in groups]
+
+    def task(self, group: Group, numbers: Collection[int]) -> Task:
         members = [name for space in group.spaces for name in space.members]
         position = max((self.positions[name] for name in members), default=len(self.positions))
-        after = tuple(n for n in self.part.reach.predecessors(group.number) if n in self.groups)
+        after = tuple(n for n in self.part.reach.predecessors(group.number) if n in numbers)
         return Task(group.number, position, tuple(self.reads(group)), tuple(self.writes(group)), after)
 
     # Memory shared in place
 
     def share(self, sequence: Sequence[Group]) -> None:
         """Let a result take over the memory of an operand that is read for the last time, element by element."""
+        if not (self.options.enabled and self.options.in_place):
+            return
         last: dict[str, int] = {}
         first: dict[str, int] = {}
         for step, group in enumerate(sequence):
@@ -141,7 +162,7 @@ class _Binder:
         for step, group in enumerate(sequence):
             for lowered in group.nests:
                 for name, value in lowered.targets.items():
-                    place = self.storage.place_of(name)
+                    place = self.place(group, name)
                     if first.get(place) == step and self.storage.roles[place] in (
                         Role.INTERMEDIATE,
                         Role.OUTPUT,
@@ -159,7 +180,7 @@ class _Binder:
         first: dict[str, int],
     ) -> None:
         for name in lowered.sources:
-            dying = self.storage.place_of(name)
+            dying = self.place(group, name)
             if self.storage.roles[dying] is not Role.INTERMEDIATE or dying in self.writes(group):
                 continue
             if last[dying] != step or first[dying] == step:
@@ -167,7 +188,7 @@ class _Binder:
             type, found = self.storage.types[place], self.storage.types[dying]
             if type.dtype is not found.dtype or not cost.same_size(Value("", type), Value("", found)):
                 continue
-            aliases = [n for n in lowered.sources if self.storage.place_of(n) == dying]
+            aliases = [n for n in lowered.sources if self.place(group, n) == dying]
             if not self.only_here(group, lowered, dying):
                 continue
             if all(
@@ -182,9 +203,9 @@ class _Binder:
 
     def only_here(self, group: Group, lowered: Lowered, place: str) -> bool:
         """True when no other nest of the kernel, and no anchor, touches a place."""
-        whole = {self.storage.place_of(name) for space in group.spaces for name in space.whole}
+        whole = {self.place(group, name) for space in group.spaces for name in space.whole}
         others = {
-            self.storage.place_of(name)
+            self.place(group, name)
             for other in group.nests
             if other is not lowered
             for name in (*other.sources, *other.targets)
@@ -192,24 +213,21 @@ class _Binder:
         return place not in whole and place not in others
 
     def join_places(self, old: str, new: str) -> None:
-        storage = self.storage
-        for root, place in list(storage.place.items()):
-            if place == old:
-                storage.place[root] = new
-        storage.place[old] = new
+        for name in (old, *self.merged.pop(old, ())):
+            self.joined[name] = new
+            self.merged.setdefault(new, []).append(name)
 
     # Buffers
 
     def buffers(self, sequence: Sequence[Group]) -> list[Buffer]:
         storage = self.storage
         names = [item.name for item in self.graph.inputs]
-        names += [storage.place_of(place) for _, place in storage.outputs]
+        names += [self.place_of(place) for _, place in storage.outputs]
         for group in sequence:
             names += [*self.reads(group), *self.writes(group)]
         values: dict[str, list[str]] = {}
         for name, root in storage.root.items():
-            place = storage.place.get(root, root)
-            values.setdefault(place, []).append(name)
+            values.setdefault(self.place_of(root), []).append(name)
         result: list[Buffer] = []
         for name in dict.fromkeys(names):
             self.buffer_index[name] = len(result)
@@ -228,7 +246,7 @@ class _Binder:
         if space.results:
             return self.template(group)
         shapes, whole = self.shapes(group)
-        nests = tuple(self.placed(lowered, shapes) for lowered in group.nests)
+        nests = tuple(self.placed(group, lowered, shapes) for lowered in group.nests)
         if anchor is None and self.options.enabled:
             nests, shapes = simplify(nests, shapes)
         elif anchor is not None:
@@ -247,7 +265,7 @@ class _Binder:
         names: dict[str, str] = {}
         pairs = [(value, Access.IN) for value in node.inputs] + [(v, Access.OUT) for v in space.results]
         for value, access in dict.fromkeys(pairs):
-            place = self.storage.place_of(value.name)
+            place = self.place(group, value.name)
             names[value.name] = scope.unique(place if place in self.graph.input_by_name else value.name)
             parameters.append(Parameter(names[value.name], value.type, access))
             arguments.append(self.buffer_index[place])
@@ -268,7 +286,7 @@ class _Binder:
         shapes: dict[str, Shape] = {}
         for lowered in group.nests:
             for value in (*lowered.sources.values(), *lowered.targets.values()):
-                place = self.storage.place_of(value.name)
+                place = self.place(group, value.name)
                 shape = shapes.setdefault(place, value.type.shape)
                 if shape != value.type.shape:
                     shapes[place] = (product(shape),)
@@ -276,14 +294,14 @@ class _Binder:
         whole = [value.name for value in anchor.inputs] if anchor is not None else []
         return shapes, whole
 
-    def placed(self, lowered: Lowered, shapes: dict[str, Shape]) -> Nest:
+    def placed(self, group: Group, lowered: Lowered, shapes: dict[str, Shape]) -> Nest:
         """The nest with places for values, indices flattened where shapes differ."""
         from graphc.passes.fusion import index as ix
 
         def placed(statement: Statement) -> Statement:
             if not isinstance(statement, (Load, Store, Random)):
                 return statement
-            place = self.storage.place_of(statement.buffer)
+            place = self.place(group, statement.buffer)
             if isinstance(statement, Random):
                 return replace(statement, buffer=place)
             table = lowered.sources if isinstance(statement, Load) else lowered.targets
@@ -309,7 +327,7 @@ class _Binder:
             {value.name: value for value in group.spaces[0].anchor.inputs} if group.spaces[0].anchor else {}
         )
         for name in dict.fromkeys(whole):
-            place = self.storage.place_of(name)
+            place = self.place(group, name)
             operands[name] = scope.unique(place if place in self.graph.input_by_name else name)
             type = values[name].type
             if group.spaces[0].anchor is not None:
@@ -340,7 +358,7 @@ class _Binder:
             return place
         for lowered in group.nests:
             for name in (*lowered.targets, *lowered.sources):
-                if self.storage.place_of(name) == place:
+                if self.place(group, name) == place:
                     return name
         return place
 
