@@ -1,0 +1,86 @@
+"""What each network takes, costs and weighs, and the values of its parameters; imported in every peer's process.
+
+Parameters are known by the names that graphc gives them. Their values depend on the name only, so that peers in
+different processes hold the same network without passing it around.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network at the size that is measured.
+
+    inputs: random data for a batch, by name. multiply_adds: of all products and convolutions for one example.
+    parameters: number of elements that an inference reads. gain: variance of a weight times its fan-in; 2 where ReLU
+    halves what passes and nothing normalises. fixed_gamma: batch normalisation's gamma is held at 1.
+    """
+
+    key: str
+    name: str
+    inputs: Callable[[np.random.Generator, int], Mapping[str, Array]]
+    multiply_adds: int
+    parameters: int
+    gain: float = 1.0
+    fixed_gamma: bool = False
+
+    def value(self, name: str, shape: tuple[int, ...]) -> Array:
+        """The value of a parameter or state, f32."""
+        return parameter(name, shape, self.gain, self.fixed_gamma)
+
+
+def parameter(name: str, shape: tuple[int, ...], gain: float = 1.0, fixed_gamma: bool = False) -> Array:
+    """Random values for a parameter of that name: scales near 1, shifts near 0, weights by their fan-in."""
+    if fixed_gamma and name.endswith("_gamma"):
+        return np.ones(shape, np.float32)
+    drawn = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, np.float32)
+    if name.endswith("_gamma"):
+        return 1 + np.float32(0.1) * drawn
+    if name.endswith("_moving_var"):
+        return 1 + np.float32(0.2) * np.tanh(drawn)
+    if len(shape) < 2:
+        return np.float32(0.05) * drawn
+    return np.float32(math.sqrt(gain / math.prod(shape[1:]))) * drawn
+
+
+def images(generator: np.random.Generator, batch: int) -> Mapping[str, Array]:
+    """Standard normal pictures of 224x224."""
+    return {"data": generator.standard_normal((batch, 3, 224, 224), np.float32)}
+
+
+def words(vocabulary: int, length: int) -> Callable[[np.random.Generator, int], Mapping[str, Array]]:
+    """Word numbers, [batch, length]."""
+    return lambda generator, batch: {"data": generator.integers(0, vocabulary, (batch, length))}
+
+
+def sentences(generator: np.random.Generator, batch: int) -> Mapping[str, Array]:
+    """Two segments of words for BERT, the second of random length and padded."""
+    lengths = generator.integers(64, 129, (batch, 1))
+    place = np.arange(128)[None]
+    return {
+        "data": generator.integers(0, 30522, (batch, 128)),
+        "token_types": np.broadcast_to((place >= 40) & (place < lengths), (batch, 128)).astype(np.int64),
+        "mask": (place < lengths).astype(np.float32),
+    }
+
+
+NETWORKS = (
+    Network("alexnet", "AlexNet", images, 0, 0, gain=2),
+    Network("vgg16", "VGG-16", images, 0, 0, gain=2),
+    Network("inception_bn", "Inception-BN", images, 0, 0, fixed_gamma=True),
+    Network("resnet50", "ResNet-50", images, 0, 0),
+    Network("bert", "BERT-base, 128 words", sentences, 0, 0),
+    Network("gpt2", "GPT-2-small, 128 words", words(50257, 128), 0, 0),
+)
+
+BY_KEY = {network.key: network for network in NETWORKS}
