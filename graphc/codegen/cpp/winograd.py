@@ -1,0 +1,96 @@
+"""When a convolution is computed by Winograd's algorithm (templates/cpp/winograd.h), and how its work is cut.
+
+Decided by a count of multiply-adds from the shapes alone, the same on every machine; a symbolic batch counts as one
+image. The plan fixes the sizes of scratch and of the packed weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.types import Dim, DType
+
+POINTS = 36  # of F(4x4, 3x3)
+TILE = 4
+_PIECE_TILES = 16  # GC_WINOGRAD_PIECE
+_LINE = 16  # elements between rows beyond what they hold
+_WIDEST = 16  # lanes: a packed weight has room for any vector width
+_PACKED_BYTES = (
+    10 << 20
+)  # of weights that are packed together: they should still be in the cache when they are read
+
+# Costs in multiply-adds of the product, measured on Zen 5 with AVX-512.
+_IMAGE_COST = 300  # to transform a channel of a tile
+_RESULT_COST = 220
+_READ_COST = 8  # to bring an element of a packed weight from memory
+_PACK_COST = 24  # to make, store and read it again
+
+
+@dataclass(frozen=True, slots=True)
+class Winograd:
+    """A gc_winograd_plan and the channels that it is for: `inputs` are summed over."""
+
+    inputs: int
+    outputs: int
+    tiles: int
+    outputs_at_once: int
+    packed_at_once: int
+
+    def __str__(self) -> str:
+        return f"{{{self.tiles}, {self.outputs_at_once}, {self.packed_at_once}}}"
+
+    def packed_elements(self, constant: bool) -> int:
+        """Elements of the packed weight, of all outputs where it is constant."""
+        outputs = self.outputs if constant else min(self.outputs, self.packed_at_once)
+        return POINTS * self.inputs * _round_up(outputs, _WIDEST)
+
+    def scratch_bytes(self, lanes: int) -> int:
+        """Bytes of a thread's scratch: gc_winograd_sizes."""
+        image = self.tiles * (_round_up(self.inputs, lanes) + _LINE) + _LINE
+        sums = self.tiles * (self.outputs_at_once + _LINE) + _LINE
+        piece = (TILE * _PIECE_TILES + 2) * 6 * lanes + lanes * lanes
+        return 4 * (POINTS * (image + sums) + 2 * piece)
+
+
+def winograd(
+    image: Sequence[Dim],
+    result: Sequence[Dim],
+    kernel: Sequence[Dim],
+    attributes: Mapping[str, Any],
+    dtype: DType,
+    constant: bool = False,
+) -> Winograd | None:
+    """The plan for a convolution of `image` to `result` (N, C, H, W), None where direct sums are cheaper.
+
+    For a gradient to the data the image is dy and the result dx. `constant`: the weight is packed beforehand.
+    """
+    plain = (
+        dtype is DType.F32
+        and tuple(kernel) == (3, 3)
+        and all(tuple(attributes[name]) == (1, 1) for name in ("stride", "dilate"))
+        and attributes.get("groups", 1) == 1
+        and all(0 <= pad <= 2 for pad in attributes["pad"])
+    )
+    inputs, outputs, height, width = image[1], result[1], result[2], result[3]
+    if not plain or not all(isinstance(size, int) for size in (inputs, outputs, height, width)):
+        return None
+    assert isinstance(inputs, int) and isinstance(outputs, int)
+    assert isinstance(height, int) and isinstance(width, int)
+    batch = image[0] if isinstance(image[0], int) else 1
+    if min(batch, inputs, outputs, height, width) < 1:
+        return None
+    tiles = batch * -(-height // TILE) * -(-width // TILE)
+    weight = POINTS * inputs * outputs
+    product = POINTS * (inputs + _STEPS_COST) * outputs
+    cost = tiles * (product + _IMAGE_COST * _round_up(inputs, _WIDEST) + _RESULT_COST * outputs)
+    cost += weight * (_READ_COST if constant else _PACK_COST)
+    if cost >= 9 * inputs * outputs * batch * height * width:
+        return None
+    most = _PACKED_BYTES // (4 * POINTS * inputs)
+    return Winograd(inputs, outputs, 56 if inputs < 256 else 112, 64, max(64, most // 64 * 64))
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

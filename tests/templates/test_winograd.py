@@ -1,0 +1,168 @@
+"""templates/cpp/winograd.h against torch in float64: ragged images, any channels, pads, plans, threads, other CPUs."""
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from graphc.codegen.cpp.winograd import Winograd, winograd
+from graphc.types import DType
+from support.native import build, call, targets
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A 3x3 convolution with stride 1 and how its work is cut."""
+
+    batch: int
+    inputs: int
+    image: tuple[int, int]
+    outputs: int
+    pad: tuple[int, int] = (1, 1)
+    plan: tuple[int, int, int] = (28, 64, 64)
+
+    def shape(self) -> NDArray[np.int64]:
+        """Return the sixteen integers of gc_conv_shape."""
+        out = [side + 2 * pad - 2 for side, pad in zip(self.image, self.pad, strict=True)]
+        window = (3, 3, 1, 1, *self.pad, 1, 1)
+        return np.array([self.batch, 1, self.inputs, self.outputs, *self.image, *out, *window], np.int64)
+
+    def tensors(self) -> tuple[Array, Array, Array]:
+        """Return the image, the weight and the gradient that comes back to the output."""
+        generator = np.random.default_rng(3)
+        out = self.shape()[6:8]
+        sizes = (
+            (self.batch, self.inputs, *self.image),
+            (self.outputs, self.inputs, 3, 3),
+            (self.batch, self.outputs, *out),
+        )
+        x, w, dy = (generator.standard_normal(size, np.float32) for size in sizes)
+        return x, w, dy
+
+
+CASES = [
+    Case(1, 16, (8, 8), 16),
+    Case(2, 20, (9, 13), 37, plan=(5, 32, 32)),
+    Case(1, 5, (3, 3), 3, pad=(2, 0)),
+    Case(3, 33, (7, 7), 50, pad=(0, 0), plan=(7, 32, 64)),
+    Case(1, 300, (6, 5), 70),
+    Case(2, 3, (70, 75), 20, pad=(2, 2)),
+    Case(17, 8, (4, 4), 130, plan=(16, 64, 128)),
+    Case(1, 1, (1, 1), 1),
+]
+
+
+def _packed(case: Case) -> Array:
+    tiles, at_once, packed = case.plan
+    sizes = (
+        Winograd(inputs, outputs, tiles, at_once, packed).packed_elements(False)
+        for inputs, outputs in ((case.inputs, case.outputs), (case.outputs, case.inputs))
+    )
+    return np.full(max(sizes), np.nan, np.float32)
+
+
+def _run(case: Case, target: str = "native") -> tuple[Array, Array]:
+    """Return the output and the gradient to the image."""
+    library, shape, plan = build("winograd", target), case.shape(), np.array(case.plan, np.int64)
+    x, w, dy = case.tensors()
+    y, dx, packed = np.full_like(dy, np.nan), np.full_like(x, np.nan), _packed(case)
+    call(library.forward, shape, plan, x, w, packed, y)
+    call(library.data_gradient, shape, plan, dy, w, packed, dx)
+    return y, dx
+
+
+def _oracle(case: Case) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, w, dy = (torch.from_numpy(array).double() for array in case.tensors())
+    x.requires_grad_()
+    y = torch.nn.functional.conv2d(x, w, padding=case.pad)
+    (dx,) = torch.autograd.grad(y, x, dy)
+    return y.detach().numpy(), dx.numpy()
+
+
+def _check(case: Case, target: str = "native") -> None:
+    for got, exact in zip(_run(case, target), _oracle(case), strict=True):
+        assert np.abs(got - exact).max() <= 8e-6 * np.abs(exact).max(), case
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forward_and_gradient_to_the_data(case: Case) -> None:
+    _check(case)
+
+
+@pytest.mark.parametrize("target", targets()[1:])
+@pytest.mark.parametrize("case", CASES[1:4], ids=str)
+def test_other_instruction_sets(case: Case, target: str) -> None:
+    _check(case, target)
+
+
+def test_an_empty_batch_gives_nothing() -> None:
+    y, dx = _run(Case(0, 16, (6, 6), 16))
+    assert y.size == 0 and dx.size == 0
+
+
+def test_a_weight_packed_once_gives_the_same_bits_and_an_epilogue_runs() -> None:
+    case = CASES[1]
+    library, shape = build("winograd"), case.shape()
+    x, w, dy = case.tensors()
+    plan = Winograd(case.inputs, case.outputs, *case.plan)
+    packed, bias = np.full(plan.packed_elements(True), np.nan, np.float32), np.zeros(case.outputs, np.float32)
+    bias[3] = -7
+    y = np.full_like(dy, np.nan)
+    call(library.pack_weight, shape, w, packed)
+    call(library.packed_bias_relu, shape, np.array(case.plan, np.int64), x, packed, bias, y)
+    np.testing.assert_array_equal(y, np.maximum(_run(case)[0] + bias[:, None, None], 0))
+
+
+def test_results_do_not_depend_on_the_number_of_threads_nor_on_the_cut() -> None:
+    library = build("winograd")
+    for size in ((6, 40, (30, 30), 70), (1, 64, (12, 12), 130)):
+        results = []
+        for threads, plan in ((1, (28, 64, 64)), (3, (28, 64, 64)), (3, (15, 32, 96))):
+            before = library.exchange_threads(ctypes.c_int(threads))
+            results.append(_run(Case(*size, plan=plan)))
+            library.exchange_threads(ctypes.c_int(before))
+        for result in results[1:]:
+            for got, first in zip(result, results[0], strict=True):
+                np.testing.assert_array_equal(got, first)
+
+
+def test_nan_stays_in_the_tiles_that_it_touches() -> None:
+    case = Case(1, 16, (16, 16), 16)
+    library, shape, plan = build("winograd"), case.shape(), np.array(case.plan, np.int64)
+    x, w, dy = case.tensors()
+    x[0, 3, 4, 4] = np.nan
+    y = np.zeros_like(dy)
+    call(library.forward, shape, plan, x, w, _packed(case), y)
+    assert np.isnan(y[:, :, 3:6, 3:6]).all()
+    assert np.isfinite(y[:, :, 8:]).all() and np.isfinite(y[:, :, :, 8:]).all()
+
+
+def _choose(batch: int | str, inputs: int, side: int, outputs: int, **changes: object) -> Winograd | None:
+    constant = bool(changes.pop("constant", False))
+    attributes = {"stride": (1, 1), "pad": (1, 1), "dilate": (1, 1), "groups": 1, **changes}
+    image, result = (batch, inputs, side, side), (batch, outputs, side, side)
+    return winograd(image, result, (3, 3), attributes, DType.F32, constant)  # type: ignore[arg-type]
+
+
+def test_the_choice_counts_channels_images_and_packing() -> None:
+    assert _choose(1, 64, 56, 64) is not None
+    assert _choose(1, 3, 224, 64) is None, "three channels are not worth transforming"
+    assert _choose(1, 512, 7, 512) is None, "four tiles do not pay for packing 512 x 512 weights on each call"
+    assert _choose(1, 512, 7, 512, constant=True) is not None
+    assert _choose(32, 512, 4, 512) is not None
+    assert _choose(8, 64, 56, 64, stride=(2, 2)) is None
+    assert _choose(8, 64, 56, 64, groups=2) is None
+    assert _choose(8, 64, 56, 64, dilate=(2, 2)) is None
+    assert _choose(8, 64, 56, 64, pad=(3, 1)) is None
+
+
+def test_packed_weights_are_bounded() -> None:
+    for inputs in (16, 64, 512, 4096):
+        chosen = _choose(16, inputs, 28, 2048)
+        assert chosen is not None
+        assert chosen.packed_elements(False) * 4 <= max(10 << 20, 36 * inputs * 64 * 4)
