@@ -24,6 +24,7 @@ _PACKED_BYTES = (
 # Costs in multiply-adds of the product, measured on Zen 5 with AVX-512.
 _IMAGE_COST = 300  # to transform a channel of a tile
 _RESULT_COST = 220
+_STEPS_COST = 4  # of a short sum: what a register tile takes to begin and end, in terms
 _READ_COST = 8  # to bring an element of a packed weight from memory
 _PACK_COST = 24  # to make, store and read it again
 
