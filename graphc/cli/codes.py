@@ -299,6 +299,12 @@ CODES: dict[str, Code] = {
         "y: f32 = exp(x)     where x is defined further down",
         "Report it with the output of `graphc dump MODEL --stage graph`.",
     ),
+    "G406": Code(
+        "no template on this target",
+        "The target computes this operator step by step, and for that a size must be known that is symbolic here.",
+        "graphc.compile(rnn, shapes={'data': ('T', 32, 64)}, target='gpu')",
+        "Give the size as a number; on the CPU it may be symbolic.",
+    ),
     # Toolchain and devices
     "G501": Code(
         "no C++ compiler",

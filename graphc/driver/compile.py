@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,8 +20,9 @@ from graphc.diagnostics import ToolchainError, fail
 from graphc.driver.backend import Backend, CpuBackend, GpuBackend, ReferenceBackend
 from graphc.driver.executable import Executable
 from graphc.driver.store import remember
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, Node
 from graphc.ir.program import Program
+from graphc.passes.expand import Expand
 from graphc.passes.fusion import FusionOptions, fuse
 from graphc.passes.manager import PassManager, Report, default_pipeline
 from graphc.passes.offsets import TAKE_OVER
@@ -32,6 +33,11 @@ from graphc.symbol import Symbol
 from graphc.symbol.trace import trace
 
 TARGETS = ("cpu", "gpu", "reference")
+_HAS_TEMPLATE: Mapping[str, Callable[[Node], bool]] = {
+    "cpu": cpp_codegen.has_template,
+    "gpu": triton_codegen.has_template,
+    "reference": lambda node: True,
+}
 
 
 @dataclass(frozen=True)
@@ -78,11 +84,12 @@ def as_graph(
     return model
 
 
-def lower(graph: Graph, options: Options | None = None) -> Stages:
-    """Run the passes and fusion on a graph."""
+def lower(graph: Graph, options: Options | None = None, target: str = "cpu") -> Stages:
+    """Run the passes and fusion on a graph; what the target has no template for is expanded first."""
     chosen = options or Options()
     start = time.perf_counter()
-    optimized, report = PassManager(default_pipeline(chosen.level), verify=chosen.verify).run(graph)
+    pipeline = (Expand(_HAS_TEMPLATE[target]), *default_pipeline(chosen.level))
+    optimized, report = PassManager(pipeline, verify=chosen.verify).run(graph)
     passed = time.perf_counter()
     in_place = chosen.fusion.in_place and chosen.memory in TAKE_OVER
     program = fuse(optimized, replace(chosen.fusion, in_place=in_place))
@@ -140,10 +147,10 @@ class _Made:
 def _generate(graph: Graph, options: Options, kind: str) -> tuple[_Made, bool]:
     """Passes, fusion and code generation, or what they gave for the same graph before; True when it was found."""
     if kind == "reference":
-        return _Made(lower(graph, options), None), False
+        return _Made(lower(graph, options, kind), None), False
 
     def make() -> _Made:
-        stages = lower(graph, options)
+        stages = lower(graph, options, kind)
         return _Made(stages, _sources(stages.program, kind))
 
     machine = repr(cpp_codegen.detect()) if kind == "cpu" else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from graphc.ir.graph import Value
 from graphc.operators.axes import normalize_axis
@@ -14,13 +15,23 @@ from graphc.types import DType
 
 
 def _dropout(builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context) -> Value:
-    """Return x * mask / keep, so that the expected value stays (inverted dropout)."""
-    x, keep = inputs[0], 1.0 - parameters.p
-    if keep == 1.0 or not (context.is_train or parameters.mode == "always"):
+    """Return x * mask / keep in training, so that the expected value stays (inverted dropout)."""
+    (x,) = inputs
+    if not (context.is_train or parameters.mode == "always"):
+        return x
+    shared = {normalize_axis(axis, x.type.rank) for axis in parameters.axes}
+    return dropped(builder, x, parameters.p, context, shared)
+
+
+def dropped(
+    builder: Builder, x: Value, p: float, context: Context, shared: Collection[int] = frozenset()
+) -> Value:
+    """The value with elements dropped with probability p and the others scaled; `shared` axes have one draw."""
+    keep = 1.0 - p
+    if keep == 1.0:
         return x
     if keep == 0.0:
         return builder.mul(x, 0.0)
-    shared = {normalize_axis(axis, x.type.rank) for axis in parameters.axes}
     shape = tuple(1 if axis in shared else dim for axis, dim in enumerate(x.type.shape))
     kept = builder.lt(context.random_uniform(builder, shape), keep)
     mask = builder.mul(builder.cast(kept, x.type.dtype), 1.0 / keep)

@@ -7,6 +7,7 @@ from graphc.primitives import (  # noqa: F401 - importing them fills the registr
     identity,
     indexing,
     random,
+    recurrence,
     reduction,
     shape,
     window,

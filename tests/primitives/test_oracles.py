@@ -17,6 +17,7 @@ from graphc.primitives.concrete import concrete_node
 from graphc.primitives.random import philox
 from graphc.types import DType, TensorType
 from support.primitive_cases import CASES, SIZES, Case
+from support.recurrence_formulas import recurrence, recurrence_gradient
 
 Array = Any
 Formula = Callable[..., Any]
@@ -212,6 +213,8 @@ OTHERS: dict[str, Formula] = {
     "convolution": contraction(0),
     "convolution_data_gradient": lambda dy, w, a, s: contraction(1)(dy, w, a, s),
     "convolution_weight_gradient": lambda x, dy, a, s: contraction(2)(dy, x, a, s),
+    "recurrence": recurrence,
+    "recurrence_gradient": recurrence_gradient,
     "stop_gradient": lambda x, a, s: x,
     "with_gradient": lambda out, data, gradient, a, s: out,
 }

@@ -2,6 +2,7 @@
 
 from support.elementwise_cases import binary_cases, unary_cases
 from support.network_cases import creation_cases, linear_cases, normalization_cases, spatial_cases
+from support.recurrent_cases import recurrent_cases
 from support.tensor_cases import indexing_cases, joining_cases, reduction_cases, shaping_cases
 
 CASES = (
@@ -14,6 +15,7 @@ CASES = (
     *linear_cases(),
     *spatial_cases(),
     *normalization_cases(),
+    *recurrent_cases(),
     *creation_cases(),
 )
 

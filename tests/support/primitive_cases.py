@@ -255,6 +255,30 @@ def _contractions() -> list[Case]:
     ]
 
 
+def _recurrences() -> list[Case]:
+    """T, N and H by mode: a prime number of units, one unit, one step, one sequence, a symbolic batch."""
+    result = []
+    sizes = (
+        (3, "2", 5, {}), (4, "1", 3, {"reverse": True}), (1, "N", 1, {}), (2, "N", 2, {"reverse": True}),
+    )  # fmt: skip
+    for mode, gates in (("lstm", 4), ("gru", 3), ("rnn_relu", 1), ("rnn_tanh", 1)):
+        for steps, batch, units, attributes in sizes:
+            state, sequence = f"f32[{batch},{units}]", f"f32[{steps},{batch},{units}]"
+            weight, saved = f"f32[{gates * units},{units}]", f"f32[{steps},{batch},{4 * units}]"
+            rest = {"lstm": [state], "gru": [f"f32[{units}]"]}.get(mode, [])
+            back = {"lstm": [state, sequence, (saved, 0.1, 0.9), sequence], "gru": [state, sequence, saved]}
+            chosen: dict[str, Any] = {"mode": mode, **attributes}
+            if mode == "lstm" and attributes:
+                chosen["clip"] = (-0.5, 0.75)
+            x = f"f32[{steps},{batch},{gates * units}]"
+            result.append(case("recurrence", x, weight, state, *rest, **chosen))
+            result.append(
+                case("recurrence_gradient", sequence, weight, *back.get(mode, [sequence]), **chosen)
+            )
+    cells = ("f32[2,3,2]", "f32[8,2]", "f32[3,2]", "f32[2,3,2]", "f32[2,3,8]")
+    return [*result, case("recurrence_gradient", *cells, mode="lstm")]
+
+
 def _others() -> list[Case]:
     return [
         case("gather", "f32[5,3]", ("i64[4]", -2, 7), axis=0),
@@ -273,4 +297,4 @@ def _others() -> list[Case]:
     ]
 
 
-CASES = [*_elementwise(), *_views(), *_constants(), *_reductions(), *_windows(), *_contractions(), *_others()]
+CASES = [*_elementwise(), *_views(), *_constants(), *_reductions(), *_windows(), *_contractions(), *_recurrences(), *_others()]

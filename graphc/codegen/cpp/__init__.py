@@ -2,5 +2,6 @@
 
 from graphc.codegen.cpp.program import CppProgram, generate
 from graphc.codegen.cpp.target import CpuTarget, detect
+from graphc.codegen.cpp.templates import has_template
 
-__all__ = ["CppProgram", "CpuTarget", "detect", "generate"]
+__all__ = ["CppProgram", "CpuTarget", "detect", "generate", "has_template"]
