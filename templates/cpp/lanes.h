@@ -80,6 +80,24 @@ template <int64_t lanes, class Step> GC_INLINE void gc_for_lanes(int64_t extent,
   for (int64_t lane = 0; lane < extent - whole; ++lane) step(whole + lane, lane);
 }
 
+// step(row, lane) for rows [first, last) and lanes below count, several rows to a loop over the lanes: what a lane adds up
+// stays in a register from one row to the next, and memory is read in several streams.
+template <int64_t group, class Step>
+GC_INLINE void gc_for_rows(int64_t first, int64_t last, int64_t count, const Step& step) {
+  int64_t row = first;
+  for (; row + group <= last; row += group) {
+#pragma omp simd
+    for (int64_t lane = 0; lane < count; ++lane) {
+#pragma GCC unroll 8
+      for (int64_t next = 0; next < group; ++next) step(row + next, lane);
+    }
+  }
+  for (; row < last; ++row) {
+#pragma omp simd
+    for (int64_t lane = 0; lane < count; ++lane) step(row, lane);
+  }
+}
+
 // Fetch elements that the next item reads; addresses past the end of memory do nothing.
 template <class T> GC_INLINE void gc_prefetch(const T* source, int64_t count) {
   for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(source + i, 0, 2);

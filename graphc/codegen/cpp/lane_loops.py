@@ -36,7 +36,7 @@ class LaneLoopPrinter(ScalarPrinter):
         self.out.line(f"const int64_t {count} = gc_min_of<int64_t>({block}, {dim_text(extent)} - {start});")
         return count
 
-    def _define_vector(self, lanes: Lanes) -> None:
+    def define_vector(self, lanes: Lanes) -> None:
         """Name the value of the vector axis in a lane loop: the loop's own variable, or from the block's start."""
         vector = self.schedule.vector
         assert vector is not None
@@ -61,7 +61,7 @@ class LaneLoopPrinter(ScalarPrinter):
         tiles = self._declare_tiles(stores, lanes)
         v = lanes.variable
         with self.scope(), self._open_lanes(lanes, wanted):
-            self._define_vector(lanes)
+            self.define_vector(lanes)
             self.define(self.needed(roots))
             for number, store in enumerate(stores):
                 if number in tiles:

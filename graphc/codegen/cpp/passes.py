@@ -8,18 +8,23 @@ from contextlib import ExitStack, contextmanager
 from graphc.codegen.cpp.accumulators import POSITIONS, AccumulatorPrinter
 from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_factor, dim_text
 from graphc.codegen.cpp.schedule import (
+    KEEP_COST,
     STREAM_TILE,
     Mode,
     Schedule,
     extent_of,
     prefetched_rows,
     row_lanes,
+    statement_cost,
 )
 from graphc.codegen.cpp.writer import Lanes, Writer
-from graphc.ir.kernel import Affine, Constant, Definition, IndexValue, Load, Nest, Reduce, Store
+from graphc.ir.kernel import Affine, Axis, Constant, Definition, IndexValue, Load, Nest, Reduce, Store
 from graphc.types import Dim, DType, dimension, product
 
 STACK_SCRATCH = 32 << 10  # larger scratch comes from the thread's share of the kernel's
+# Rows that one lane loop of columns takes at once, and the most loads a row for which that pays: each is a
+# stream of its own.
+ROW_GROUP, GROUPED_LOADS = 4, 4
 
 
 class PassPrinter(AccumulatorPrinter):
@@ -181,17 +186,23 @@ class PassPrinter(AccumulatorPrinter):
         return reduces, stores, kept
 
     @contextmanager
-    def _row_loops(self, first: tuple[str, str] | None = None) -> Iterator[None]:
-        """The reduction axes except the vector axis; `first` bounds the outermost of them."""
-        axes = [axis for axis in self.nest.reductions if axis.name != self.schedule.vector]
+    def _row_loops(self, first: tuple[str, str] | None = None, inmost: bool = True) -> Iterator[None]:
+        """The reduction axes except the vector axis; `first` bounds the outermost of them.
+
+        Without `inmost` the last of them is left to the caller.
+        """
+        axes = self._row_axes()
         with self.scope(), ExitStack() as loops:
-            for axis in axes:
+            for axis in axes if inmost else axes[:-1]:
                 variable = self.names.new(axis.name)
                 self.env[axis.name] = variable
                 start, stop = first if first and axis is axes[0] else ("0", dim_text(axis.extent))
                 header = f"for (int64_t {variable} = {start}; {variable} < {stop}; ++{variable})"
                 loops.enter_context(self.block(header))
             yield
+
+    def _row_axes(self) -> list[Axis]:
+        return [axis for axis in self.nest.reductions if axis.name != self.schedule.vector]
 
     def _row_scalars(self, roots: Iterable[str]) -> None:
         """Inner scalars that do not change along the lanes."""
@@ -209,16 +220,61 @@ class PassPrinter(AccumulatorPrinter):
         reduces, stores, kept = self._pass_work(number)
         self.declare_accumulators(reduces, self.schedule.block)
         roots = self._roots(reduces, stores, kept)
-        with self.cascade(reduces) as first, self._row_loops(first):
-            self._load_kept(number, lanes.variable)
-            self._row_scalars(roots)
-            with self.lane_loop(lanes, roots, stores):
-                self._save_kept(kept, lanes.variable)
-                self.accumulate_all(reduces, lanes.variable)
+        grouped = not stores and not kept and self._rows_in_groups(number, reduces)
+        with self.cascade(reduces) as first, self._row_loops(first, inmost=not grouped):
+            if grouped:
+                self._row_groups(number, lanes, first, roots, reduces)
+            else:
+                self._load_kept(number, lanes.variable)
+                self._row_scalars(roots)
+                with self.lane_loop(lanes, roots, stores):
+                    self._save_kept(kept, lanes.variable)
+                    self.accumulate_all(reduces, lanes.variable)
         for reduce in reduces:
             array = self.accumulators[reduce.name][-1]
             cast = f"({TYPES[reduce.dtype]})" if reduce.operation in POSITIONS else ""
             self.env[reduce.name] = f"{cast}{array}[{lanes.variable}]"
+
+    def _rows_in_groups(self, number: int, reduces: Sequence[Reduce]) -> bool:
+        """Whether a lane loop can take several rows at once: their sums then stay in registers from row to row."""
+        axes = self._row_axes()
+        extent = axes[-1].extent if axes else 0
+        if (
+            not reduces
+            or self.unravelled
+            or self.is_short()
+            or (isinstance(extent, int) and extent < ROW_GROUP)
+        ):
+            return False
+        inside = [self.analysis.definitions[name] for name in self.needed(self._roots(reduces, (), ()))]
+        loads = [s for s in inside if isinstance(s, Load)]
+        # What belongs to a row is computed inside the lane loop then, and left to the compiler to move out.
+        dear = any(statement_cost(s) > KEEP_COST for s in inside if not self.lane_level[s.name])
+        walking = sum(self.lane_level[load.name] for load in loads)
+        return not dear and walking <= GROUPED_LOADS and not any(load.guards for load in loads)
+
+    def _row_groups(
+        self,
+        number: int,
+        lanes: Lanes,
+        first: tuple[str, str] | None,
+        roots: Sequence[str],
+        reduces: Sequence[Reduce],
+    ) -> None:
+        """The innermost loop over rows, a group of them in each lane loop."""
+        axes = self._row_axes()
+        start, stop = first if first and len(axes) == 1 else ("0", dim_text(axes[-1].extent))
+        row = self.names.new(axes[-1].name)
+        step = f"[&](int64_t {row}, int64_t {lanes.variable}) GC_LAMBDA_INLINE"
+        with (
+            self.scope(),
+            self.block(f"gc_for_rows<{ROW_GROUP}>({start}, {stop}, {lanes.count}, {step}", end="});"),
+        ):
+            self.env[axes[-1].name] = row
+            self._load_kept(number, lanes.variable)
+            self.define_vector(lanes)
+            self.define(self.needed(roots))
+            self.accumulate_all(reduces, lanes.variable)
 
     def _row_pass(self, number: int) -> None:
         """One pass along rows: lanes of accumulators that are folded at the end."""

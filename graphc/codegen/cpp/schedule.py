@@ -306,11 +306,19 @@ def _block(nest: Nest, analysis: Analysis, vector: str | None, mode: Mode, targe
     if mode is Mode.ROWS:
         return lanes
     if mode is Mode.COLUMNS:
-        extent = next(axis.extent for axis in nest.axes if axis.name == vector)
+        extent = extent_of(nest, vector) if vector is not None else 0
         accumulators = sum(isinstance(statement, Reduce) for statement in nest.body) or 1
-        limit = max(lanes * 4, min(1024, target.l1 // (8 * 4 * accumulators) // lanes * lanes))
-        return min(extent, limit) if isinstance(extent, int) else limit
+        limit = max(lanes * 4, min(1024, target.l1 // (4 * 4 * accumulators) // lanes * lanes))
+        return even_block(extent, limit, lanes) if isinstance(extent, int) else limit
     return 0
+
+
+def even_block(extent: int, limit: int, lanes: int) -> int:
+    """The elements of a block: at most `limit`, and such that none is left over where that takes no small blocks."""
+    if extent <= limit:
+        return extent
+    even = (block for block in range(limit, limit // 2, -lanes) if extent % block == 0)
+    return next(even, limit)
 
 
 def row_lanes(statements: Iterable[Statement], vector: int) -> int:

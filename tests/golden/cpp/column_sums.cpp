@@ -38,26 +38,23 @@
 // }
 static void columns(const float* x_data, float* s, float* m, float* hi, int64_t* arg, int64_t M) {
   #pragma omp parallel for schedule(static) if ((526 * M + 1) > 150000)
-  for (int64_t j_start = 0; j_start < M; j_start += 512) {
-    const int64_t count = gc_min_of<int64_t>(512, M - j_start);
+  for (int64_t j_start = 0; j_start < M; j_start += 1024) {
+    const int64_t count = gc_min_of<int64_t>(1024, M - j_start);
     const float position = (float)(64);
-    alignas(64) float argmax_lanes[512];
+    alignas(64) float argmax_lanes[1024];
     gc_fill(argmax_lanes, -(float)GC_INFINITY);
-    alignas(64) int32_t argmax_at[512];
+    alignas(64) int32_t argmax_at[1024];
     gc_fill(argmax_at, 0);
-    alignas(64) float sum_lanes[512];
+    alignas(64) float sum_lanes[1024];
     gc_fill(sum_lanes, 0.0f);
-    for (int64_t i = 0; i < 64; ++i) {
-      #pragma omp simd
-      for (int64_t lane = 0; lane < count; ++lane) {
-        const int64_t j = j_start + lane;
-        const float x = x_data[i * M + j];
-        sum_lanes[lane] = sum_lanes[lane] + x;
-        const bool argmax_better = (x > argmax_lanes[lane]) | ((x != x) & (argmax_lanes[lane] == argmax_lanes[lane]));
-        argmax_lanes[lane] = argmax_better ? x : argmax_lanes[lane];
-        argmax_at[lane] = argmax_better ? (int32_t)(i) : argmax_at[lane];
-      }
-    }
+    gc_for_rows<4>(0, 64, count, [&](int64_t i, int64_t lane) GC_LAMBDA_INLINE {
+      const int64_t j = j_start + lane;
+      const float x = x_data[i * M + j];
+      sum_lanes[lane] = sum_lanes[lane] + x;
+      const bool argmax_better = (x > argmax_lanes[lane]) | ((x != x) & (argmax_lanes[lane] == argmax_lanes[lane]));
+      argmax_lanes[lane] = argmax_better ? x : argmax_lanes[lane];
+      argmax_at[lane] = argmax_better ? (int32_t)(i) : argmax_at[lane];
+    });
     #pragma omp simd
     for (int64_t lane = 0; lane < count; ++lane) {
       const int64_t j = j_start + lane;
