@@ -1,6 +1,7 @@
 """The primitives of the Graph IR: about 80 declarations, and the Builder that applies them."""
 
 from graphc.primitives import (  # noqa: F401 - importing them fills the registry
+    attention,
     constant,
     contraction,
     elementwise,

@@ -1,13 +1,13 @@
 """Attention: softmax(scale q kᵀ + bias) v without the matrix of scores, and its gradient, which makes them again.
 
-    s = scale q kᵀ + bias          [*, S, T]; with `causal`, -inf where key j > query i + offset
+    s = scale q kᵀ + bias          [*, S, T]; with `causal`, keys j > i + offset are hidden from query i: -inf
     out = softmax(s) v             [*, S, E]
     log_sum_exp = log sum exp s    [*, S], in f32 for 16-bit floats
 
 A row of nothing but -inf gives NaN, as the softmax does that computes it from the greatest score; without keys
 (T = 0) the result is 0. The gradient takes delta = sum(out * d_out, last axis) - d_log_sum_exp as an operand:
 
-    p = exp(s - log_sum_exp),  ds = p (d_out vᵀ - delta)
+    p = exp(s - log_sum_exp),  ds = p (d_out vᵀ - delta); both 0 for hidden keys
     d_query = scale ds k,  d_key = scale dsᵀ q,  d_value = pᵀ d_out
 
 Source: T. Dao, FlashAttention-2 (2023), algorithms 1 and 2. The expansions say the same in other primitives: second
@@ -107,6 +107,7 @@ class _Matrices(NamedTuple):
     k: Value
     v: Value
     scores: Value
+    seen: Value | None
     scale: float
 
 
@@ -126,6 +127,7 @@ def _scores(b: Builder, node: Node, operands: tuple[Value, ...]) -> _Matrices:
     scores = b.mul(_dot(b, q, k, transpose_y=True), node.attributes["scale"])
     if bias:
         scores = b.add(scores, bias[0])
+    seen: Value | None = None
     if node.attributes["causal"]:
         shape = scores.type.shape
         last = len(shape) - 1
@@ -133,7 +135,7 @@ def _scores(b: Builder, node: Node, operands: tuple[Value, ...]) -> _Matrices:
         queries = b.emit("iota", axis=last - 1, dtype=DType.I64, shape=shape)
         seen = b.le(keys, b.add(queries, b.dim(node.attributes["offset"], DType.I64)))
         scores = b.where(seen, scores, b.full_like(float("-inf"), scores))
-    return _Matrices(q, k, v, scores, node.attributes["scale"])
+    return _Matrices(q, k, v, scores, seen, node.attributes["scale"])
 
 
 def _expand(b: Builder, node: Node) -> tuple[Value, ...]:
@@ -163,7 +165,11 @@ def _slopes(b: Builder, node: Node, operands: tuple[Value, ...]) -> _Slopes:
     g = b.cast(d_out, m.q.type.dtype)
     p = b.exp(b.sub(m.scores, _rows(b, log_sum_exp, m.scores)))
     slope = b.sub(_dot(b, g, m.v, transpose_y=True), _rows(b, delta, m.scores))
-    return _Slopes(m, g, p, b.mul(p, slope))
+    ds = b.mul(p, slope)
+    if m.seen is not None:
+        zero = b.full_like(0, p)
+        p, ds = b.where(m.seen, p, zero), b.where(m.seen, ds, zero)
+    return _Slopes(m, g, p, ds)
 
 
 def _expand_gradient(b: Builder, node: Node) -> tuple[Value, ...]:
@@ -202,18 +208,18 @@ def _attributes(node: Node) -> dict[str, Any]:
 # oracles
 
 
-def _score_matrix(operands: Tensors, attributes: Attributes) -> torch.Tensor:
+def _score_matrix(operands: Tensors, attributes: Attributes) -> tuple[torch.Tensor, torch.Tensor]:
+    """The scores, and which of them are hidden."""
     import torch
 
     q, k, _, *bias = operands
     scores = (q @ k.mT) * attributes["scale"]
     if bias:
         scores = scores + bias[0]
+    hidden = torch.zeros(scores.shape[-2:], dtype=torch.bool, device=scores.device)
     if attributes["causal"]:
-        queries, keys = scores.shape[-2:]
-        seen = torch.arange(keys) <= torch.arange(queries)[:, None] + int(attributes["offset"])
-        scores = scores.masked_fill(~seen.to(scores.device), float("-inf"))
-    return scores
+        hidden = torch.ones_like(hidden).triu(1 + int(attributes["offset"]))
+    return scores.masked_fill(hidden, float("-inf")), hidden
 
 
 def _wide(operands: Tensors) -> Tensors:
@@ -225,7 +231,7 @@ def _wide(operands: Tensors) -> Tensors:
 
 def _attention_oracle(operands: Tensors, node: Node, shapes: Any) -> Tensors:
     wide = _wide(operands)
-    scores = _score_matrix(wide, node.attributes)
+    scores, _ = _score_matrix(wide, node.attributes)
     out = scores.softmax(-1) @ wide[2]
     return out.to(operands[0].dtype), scores.logsumexp(-1)
 
@@ -233,8 +239,9 @@ def _attention_oracle(operands: Tensors, node: Node, shapes: Any) -> Tensors:
 def _gradient_oracle(operands: Tensors, node: Node, shapes: Any) -> Tensors:
     log_sum_exp, delta, d_out, q, k, v, *bias = _wide(operands)
     scale = node.attributes["scale"]
-    p = (_score_matrix((q, k, v, *bias), node.attributes) - log_sum_exp[..., None]).exp()
-    ds = p * (d_out @ v.mT - delta[..., None]) * scale
+    scores, hidden = _score_matrix((q, k, v, *bias), node.attributes)
+    p = (scores - log_sum_exp[..., None]).exp().masked_fill(hidden, 0)
+    ds = (p * (d_out @ v.mT - delta[..., None]) * scale).masked_fill(hidden, 0)
     return tuple(x.to(operands[3].dtype) for x in (ds @ k, ds.mT @ q, p.mT @ d_out))
 
 

@@ -158,6 +158,35 @@ def dot(x: Array, y: Array, a: Any, shape: tuple[int, ...]) -> Array:
     return (x[..., :, :, None] * (y.swapaxes(-1, -2) if a["transpose_b"] else y)[..., None, :, :]).sum(-2)
 
 
+def hidden_scores(q: Array, k: Array, bias: Array | float, a: Any) -> Array:
+    """The scores of attention, -inf where the causal rule hides a key."""
+    scores = a["scale"] * numpy.einsum("...sd,...td->...st", q, k) + bias
+    for query, key in itertools.product(range(q.shape[-2]), range(k.shape[-2])):
+        if a["causal"] and key > query + a["offset"]:
+            scores[..., query, key] = -math.inf
+    return scores
+
+
+def attention(q: Array, k: Array, v: Array, *rest: Any) -> tuple[Array, Array]:
+    bias, a = (rest[0] if len(rest) == 3 else 0.0), rest[-2]
+    powers = numpy.exp(hidden_scores(q, k, bias, a))
+    total = powers.sum(-1)
+    return numpy.einsum("...st,...te->...se", powers / total[..., None], v), numpy.log(total)
+
+
+def attention_gradient(
+    lse: Array, delta: Array, g: Array, q: Array, k: Array, v: Array, *rest: Any
+) -> tuple[Array, ...]:
+    bias, a = (rest[0] if len(rest) == 3 else 0.0), rest[-2]
+    p = numpy.exp(hidden_scores(q, k, bias, a) - lse[..., None])
+    ds = p * (numpy.einsum("...se,...te->...st", g, v) - delta[..., None]) * a["scale"]
+    return (
+        numpy.einsum("...st,...td->...sd", ds, k),
+        numpy.einsum("...st,...sd->...td", ds, q),
+        numpy.einsum("...st,...se->...te", p, g),
+    )
+
+
 def scatter_add(indices: Array, updates: Array, a: Any, shape: tuple[int, ...]) -> Array:
     result, axis = numpy.zeros(shape, updates.dtype), a["axis"]
     for index in itertools.product(*map(range, updates.shape)):
@@ -213,6 +242,8 @@ OTHERS: dict[str, Formula] = {
     "convolution": contraction(0),
     "convolution_data_gradient": lambda dy, w, a, s: contraction(1)(dy, w, a, s),
     "convolution_weight_gradient": lambda x, dy, a, s: contraction(2)(dy, x, a, s),
+    "attention": attention,
+    "attention_gradient": attention_gradient,
     "recurrence": recurrence,
     "recurrence_gradient": recurrence_gradient,
     "stop_gradient": lambda x, a, s: x,

@@ -255,6 +255,29 @@ def _contractions() -> list[Case]:
     ]
 
 
+def _attention() -> list[Case]:
+    def both(q: str, k: str, v: str, *bias: str, dtype: str = "f32", **attributes: Any) -> list[Case]:
+        """The primitive and its gradient on operands of these shapes."""
+        *lead, queries, _ = q.split(",")
+        row = ",".join([*lead, queries])
+        operands = [f"{dtype}[{text}]" for text in (q, k, v, *bias)]
+        d_out = f"{dtype}[{row},{v.split(',')[-1]}]"
+        wide = "f64" if dtype == "f64" else "f32"
+        rows = ((f"{wide}[{row}]", 1.0, 3.0), (f"{wide}[{row}]", -1.0, 1.0))
+        return [
+            case("attention", *operands, **attributes),
+            case("attention_gradient", *rows, d_out, *operands, **attributes),
+        ]
+
+    return [
+        *both("2,5,4", "2,7,4", "2,7,3", scale=0.5),
+        *both("N,3,M,1", "N,3,5,1", "N,3,5,2", "N,3,M,5", scale=1.0),
+        *both("1,1,3", "1,1,3", "1,1,1", scale=-0.75, causal=True),
+        *both("2,M,5", "2,N,5", "2,N,2", scale=0.5, causal=True, offset=N - M),
+        *both("7,2", "4,2", "4,5", "7,4", dtype="f64", scale=0.5, causal=True),
+    ]
+
+
 def _recurrences() -> list[Case]:
     """T, N and H by mode: a prime number of units, one unit, one step, one sequence, a symbolic batch."""
     result = []
@@ -297,4 +320,14 @@ def _others() -> list[Case]:
     ]
 
 
-CASES = [*_elementwise(), *_views(), *_constants(), *_reductions(), *_windows(), *_contractions(), *_recurrences(), *_others()]
+CASES = [
+    *_elementwise(),
+    *_views(),
+    *_constants(),
+    *_reductions(),
+    *_windows(),
+    *_contractions(),
+    *_attention(),
+    *_recurrences(),
+    *_others(),
+]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from graphc.codegen.cpp.anchor_nests import anchor_nest
+from graphc.codegen.cpp.attention import print_attention, print_attention_gradient
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_factor, dim_text
 from graphc.codegen.cpp.lane_loops import unravel
 from graphc.codegen.cpp.nests import flatten, lower, merge_axes
@@ -87,6 +88,8 @@ def print_anchor(
     """Print the kernel of an anchor; returns the headers that it needs."""
     anchor = kernel.anchor
     assert anchor is not None
+    if anchor.results:
+        return _WHOLE[anchor.primitive](out, kernel, anchor, buffers, names)
     if has_template(kernel):
         return _TEMPLATES[anchor.primitive](_Call(out, kernel, anchor, buffers, names, target))
     nest = shape_nest(lower(anchor_nest(kernel, anchor), kernel), target)
@@ -259,6 +262,12 @@ def _is_copy(nest: Nest, name: str) -> bool:
     return all(isinstance(s, Store) and s.buffer == name and s.value in loads for s in rest)
 
 
+_WHOLE: Mapping[
+    str, Callable[[Writer, Kernel, AnchorOperation, dict[str, str], Names], tuple[str, ...]]
+] = {
+    "attention": print_attention,
+    "attention_gradient": print_attention_gradient,
+}
 _TEMPLATES: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {
     "scatter_add": _print_scatter,
     "dot": _print_dot,

@@ -20,7 +20,9 @@ FLAGS = (
     "-fno-signed-zeros", "-fvisibility=hidden", "-fopenmp", "-shared", "-fPIC",
 )  # fmt: skip
 UNIT_LINES = 700
-TEMPLATE_LINES = {"tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20}
+TEMPLATE_LINES = {
+    "tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20, "attention.h": 60, "attention_gradient.h": 60,
+}  # fmt: skip
 HEADERS = (
     "prelude.h",
     "vector_math.h",
@@ -31,6 +33,8 @@ HEADERS = (
     "gemm.h",
     "conv.h",
     "scatter.h",
+    "attention.h",
+    "attention_gradient.h",
 )
 
 
