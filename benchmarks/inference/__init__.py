@@ -1,0 +1,1 @@
+"""Inference of whole networks, batch 1 and 16."""
