@@ -15,6 +15,7 @@ from graphc.ir.graph import Graph, Node
 from graphc.passes.base import NodeError, Pass
 from graphc.passes.cse import ShareCommon
 from graphc.passes.fold import Fold
+from graphc.passes.fold_scales import FoldScales
 from graphc.passes.prune import Prune
 from graphc.passes.simplify import Simplify
 from graphc.passes.strip_markers import StripMarkers
@@ -73,7 +74,8 @@ def default_pipeline(level: int = 2) -> tuple[Pass, ...]:
     if level == 0:
         return needed
     strict = level == 1
-    return (*needed, Fold(strict=strict), ShareCommon(), Simplify(strict=strict))
+    exact: tuple[Pass, ...] = (*needed, Fold(strict=strict), ShareCommon(), Simplify(strict=strict))
+    return exact if strict else (*exact, FoldScales())
 
 
 class PassManager:

@@ -200,6 +200,8 @@ def program_text(program: Program) -> str:
         writes = [n for n, p in zip(names, kernel.parameters, strict=True) if p.access.value != "in"]
         lines.append(f"  {number}: {kernel.name}({', '.join(reads)}) -> ({', '.join(writes)})")
         lines += [f"       {origin}" for origin in kernel.origins]
+    if program.prologue is not None:
+        lines += ["", program_text(program.prologue)]
     return "\n".join(lines)
 
 
@@ -244,11 +246,13 @@ def generated_files(program: Program, target: str) -> dict[str, str]:
         from graphc.codegen import triton
 
         generated = triton.generate(program)
-        return {f"{generated.name}.py": generated.source}
+        parts = [generated.prologue, generated] if generated.prologue else [generated]
+        return {f"{part.name}.py": part.source for part in parts}
     if target == "cpu":
         from graphc.codegen import cpp
 
-        return dict(cpp.generate(program).files)
+        made = cpp.generate(cpp.pack_constants(program))
+        return {**dict(made.prologue.files if made.prologue is not None else ()), **dict(made.files)}
     raise click.UsageError("the reference target runs torch and generates no source; use --target cpu or gpu")
 
 
@@ -287,4 +291,6 @@ def with_workspace(program: Program, target: str) -> Program:
         return program
     from graphc.codegen import cpp, triton
 
-    return triton.generate(program).program if target == "gpu" else cpp.generate(program).program
+    if target == "gpu":
+        return triton.generate(program).program
+    return cpp.generate(cpp.pack_constants(program)).program

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import torch
@@ -50,6 +51,10 @@ class Backend(Protocol):
     @property
     def source_paths(self) -> tuple[str, ...]:
         """The files of the generated sources."""
+
+    @property
+    def prologue(self) -> Backend | None:
+        """What computes the program's constant buffers, where it has any."""
 
     def frame(self, sizes: Mapping[str, int]) -> Frame: ...
 
@@ -96,7 +101,11 @@ class CpuBackend:
         self.program = generated.program
         self._memory = memory
         self.sources = dict(generated.files)
-        self.native = cpu_runtime.load(generated)
+        with ThreadPoolExecutor(1) as other:
+            # Both libraries are built side by side.
+            made = other.submit(CpuBackend, generated.prologue, memory) if generated.prologue else None
+            self.native = cpu_runtime.load(generated)
+            self.prologue: Backend | None = made.result() if made is not None else None
         folder = self.native.path.parent
         self.source_paths = tuple(str(folder / name) for name in self.sources if name.endswith(".cpp"))
         self.device = torch.device("cpu")
@@ -160,6 +169,8 @@ class GpuBackend:
     ) -> None:
         self.program = generated.program
         self._memory = memory
+        prologue = generated.prologue
+        self.prologue: Backend | None = GpuBackend(prologue, device, memory) if prologue else None
         self.sources = {f"{generated.name}.py": generated.source}
         self.native = gpu_runtime.load(generated)
         self.source_paths = (str(self.native.path),)
@@ -213,6 +224,8 @@ class ReferenceBackend:
     def __init__(self, program: Program, memory: str = "optimal") -> None:
         self.program = program
         self._memory = memory
+        prologue = program.prologue
+        self.prologue: Backend | None = ReferenceBackend(prologue, memory) if prologue else None
         self.sources: dict[str, str] = {}
         self.source_paths: tuple[str, ...] = ()
         self.device = torch.device("cpu")

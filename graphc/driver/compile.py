@@ -22,6 +22,7 @@ from graphc.driver.executable import Executable
 from graphc.driver.store import remember
 from graphc.ir.graph import Graph, Node
 from graphc.ir.program import Program
+from graphc.passes.constants import hoist
 from graphc.passes.expand import Expand
 from graphc.passes.fusion import FusionOptions, fuse
 from graphc.passes.manager import PassManager, Report, default_pipeline
@@ -45,12 +46,14 @@ class Options:
     """How to compile: `level` 0 runs only the passes that lowering needs; `fusion` as in passes.fusion.
 
     memory: how intermediates share memory, a strategy of passes/offsets.py; G101 for one that there is not.
+    constants: what follows from parameters alone is computed once, when they change, and held between calls.
     """
 
     level: int = 2
     fusion: FusionOptions = field(default_factory=FusionOptions)
     verify: bool | str = "auto"
     memory: str = "optimal"
+    constants: bool = True
 
     def __post_init__(self) -> None:
         check_strategy(self.memory)
@@ -92,7 +95,11 @@ def lower(graph: Graph, options: Options | None = None, target: str = "cpu") -> 
     optimized, report = PassManager(pipeline, verify=chosen.verify).run(graph)
     passed = time.perf_counter()
     in_place = chosen.fusion.in_place and chosen.memory in TAKE_OVER
-    program = fuse(optimized, replace(chosen.fusion, in_place=in_place))
+    fusion = replace(chosen.fusion, in_place=in_place)
+    prologue, main = hoist(optimized) if chosen.constants and chosen.level else (None, optimized)
+    program = fuse(main, fusion)
+    if prologue is not None:
+        program = replace(program, prologue=fuse(prologue, fusion))
     seconds = {"passes": passed - start, "fusion": time.perf_counter() - passed}
     return Stages(graph, optimized, report, program, seconds)
 
@@ -151,14 +158,18 @@ def _generate(graph: Graph, options: Options, kind: str) -> tuple[_Made, bool]:
 
     def make() -> _Made:
         stages = lower(graph, options, kind)
-        return _Made(stages, _sources(stages.program, kind))
+        return _Made(stages, _sources(stages.program, kind, options.constants and options.level > 0))
 
     machine = repr(cpp_codegen.detect()) if kind == "cpu" else ""
     return remember(f"lowered-{kind}", [str(graph), repr(options), machine], make)
 
 
-def _sources(program: Program, kind: str) -> cpp_codegen.CppProgram | triton_codegen.TritonProgram:
-    return cpp_codegen.generate(program) if kind == "cpu" else triton_codegen.generate(program)
+def _sources(
+    program: Program, kind: str, constants: bool
+) -> cpp_codegen.CppProgram | triton_codegen.TritonProgram:
+    if kind == "gpu":
+        return triton_codegen.generate(program)
+    return cpp_codegen.generate(cpp_codegen.pack_constants(program) if constants else program)
 
 
 def _resolve(target: str | Context | None) -> tuple[str, Context]:

@@ -22,6 +22,7 @@ from graphc.diagnostics import Diagnostic, GraphcError, closest, fail
 from graphc.driver import random
 from graphc.driver.arguments import as_tensor, is_scalar, size_solver, wrapper
 from graphc.driver.backend import Backend, Frame
+from graphc.driver.constants import Constants, mark_written
 from graphc.driver.initializer import Initializer
 from graphc.ir.graph import Graph, Input, InputKind
 from graphc.ir.kernel import Kernel
@@ -58,6 +59,7 @@ class Executable:
         self._solve = size_solver(self._data, backend.program.symbols)
         self._free: dict[tuple[int, ...], list[Frame]] = {}
         self._lock = threading.Lock()
+        self._constants = Constants(backend.prologue) if backend.prologue is not None else None
         # States are written by a run, so runs of a program with updates follow one another.
         self._run_lock = threading.Lock() if optimized.updates else None
         self._defaults: dict[str, torch.Tensor] = {}
@@ -113,6 +115,17 @@ class Executable:
         """
         return memory_report(self.program, self.plan(**sizes))
 
+    def refresh_constants(self) -> Executable:
+        """Say that a parameter was written behind torch's back, so that what is computed from it is made again.
+
+        Packed weights and the like are kept between calls. Whatever torch writes in place is noticed without this,
+        and so is what `set_states`, `initialize`, `share_state` and the updates of another Executable write; a
+        write through `numpy()`, `Tensor.data` or a raw pointer is not.
+        """
+        if self._constants is not None:
+            self._constants.forget()
+        return self
+
     # States
 
     def _make_states(self) -> None:
@@ -156,15 +169,19 @@ class Executable:
             for name, tensor in checked:
                 self._states[name].copy_(tensor)
                 self._unset.discard(name)
-        return self
+        return self.refresh_constants()
 
     def share_state(self, name: str, tensor: torch.Tensor) -> None:
-        """Let a parameter or state be the caller's tensor: dense, same type and device; runs write into it."""
+        """Let a parameter or state be the caller's tensor: dense, same type and device; runs write into it.
+
+        The caller may go on writing into it; see `refresh_constants`.
+        """
         held = self._states[name]
         if tensor.shape != held.shape or tensor.dtype != held.dtype or not tensor.is_contiguous():
             raise fail("G602", f"{name!r} needs a dense {self._held[name].value.type}", name=name)
         self._states[name] = tensor
         self._unset.discard(name)
+        self.refresh_constants()
 
     def initialize(self, initializer: Initializer, only: Iterable[str] | None = None) -> Executable:
         """Fill parameters and moving statistics by their names; an optimizer's states stay zero."""
@@ -175,7 +192,7 @@ class Executable:
             ):
                 initializer(name, self._states[name])
                 self._unset.discard(name)
-        return self
+        return self.refresh_constants()
 
     def set_defaults(self, **values: Any) -> Executable:
         """Values of data inputs for calls that leave them out, such as a learning rate."""
@@ -250,6 +267,9 @@ class Executable:
         for name, tensor in tensors.items():
             if name in index:
                 frame.bind(index[name], tensor)
+        if self._constants is not None:
+            for name, tensor in self._constants_for(self._constants, tensors).items():
+                frame.bind(index[name], tensor)
         results: list[torch.Tensor] = []
         for name, position, buffer in self._outputs:
             result = given[name] if name in given else self._backend.output(buffer.type, sizes)
@@ -257,12 +277,26 @@ class Executable:
                 frame.bind(position, result)
             results.append(result)
         frame.run()
+        if self._run_lock is not None:
+            mark_written(self._written)
         self._give_frame(key, frame)
         for result, (_, position, buffer) in zip(results, self._outputs, strict=True):
             if buffer.role is not Role.OUTPUT:
                 # An output that is an input or a state: the caller gets a copy, so nothing changes under it.
                 result.copy_(self._source(position, tensors).view(result.shape))
         return results
+
+    def _constants_for(
+        self, constants: Constants, tensors: Mapping[str, torch.Tensor]
+    ) -> Mapping[str, torch.Tensor]:
+        """The constant buffers of a call; a parameter that comes with the call is for this call only."""
+        if constants.reads.isdisjoint(tensors):
+            return constants.current(self._states)
+        return constants.made_from({**self._states, **tensors})
+
+    @property
+    def _written(self) -> list[torch.Tensor]:
+        return [self._states[update.target] for update in self.optimized.updates]
 
     def _check_out(self, out: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
         types = {name: buffer.type for name, _, buffer in self._outputs}

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from graphc.diagnostics import closest, fail
-from graphc.driver.compile import compile
+from graphc.driver.compile import Options, compile
 from graphc.driver.executable import RANDOM_STATE, Executable
 from graphc.driver.ndarray import NDArray, array, zeros
 from graphc.ir.graph import Graph
@@ -211,7 +211,8 @@ class Executor:
         return self._splits[with_heads]
 
     def _compile(self, graph: Graph) -> Executable:
-        executable = compile(graph, target=self._ctx)
+        # Every argument is an input here, so nothing but statistics could be held between calls.
+        executable = compile(graph, target=self._ctx, options=Options(constants=False))
         shared = {name: value.tensor for name, value in self.aux_dict.items()}
         shared |= {f"{name}_grad": grad.tensor for name, grad in self.grad_dict.items() if grad is not None}
         for name in executable.states:

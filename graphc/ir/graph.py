@@ -2,7 +2,7 @@
 
     graph  = "graph" name "(" [input {"," input}] ")" "->" "(" [output {"," output}] ")" ["update" "(" updates ")"]
              "{" {node} "}" [files]
-    input  = ["parameter" | "state"] value ":" type
+    input  = ["parameter" | "state" | "constant"] value ":" type
     output = [name "="] value                     the name for callers, where it is not the value's
     update = value "=" value                      an input's new content, written when the program has run
     node   = value ":" type {"," value ":" type} "=" primitive "(" [values] ")" ["{" attributes "}"] ["//" origins]
@@ -135,11 +135,12 @@ class Node:
 
 
 class InputKind(enum.Enum):
-    """What a graph input is: given on each call, learned, or state carried from call to call."""
+    """What a graph input is: given on each call, learned, carried from call to call, or made by the prologue."""
 
     DATA = "data"
     PARAMETER = "parameter"
     STATE = "state"
+    CONSTANT = "constant"
 
 
 @dataclass(frozen=True, slots=True)

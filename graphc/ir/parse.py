@@ -250,7 +250,7 @@ class _GraphParser(Cursor):
         )
 
     def input(self) -> Input:
-        kinds = (InputKind.PARAMETER, InputKind.STATE)
+        kinds = (InputKind.PARAMETER, InputKind.STATE, InputKind.CONSTANT)
         kind = next((kind for kind in kinds if self.accept(kind.value)), InputKind.DATA)
         return Input(self.definition(), kind)
 

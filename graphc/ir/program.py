@@ -1,7 +1,7 @@
 """Program: kernels in launch order over numbered buffers, and Plan: where each buffer lies. Plain data.
 
     program = buffers, steps (kernel + buffer of each of its parameters), bindings to the graph's inputs and outputs
-    buffer  = role: input | state | output | intermediate | workspace
+    buffer  = role: input | state | constant | output | intermediate | workspace
 
 A view (reshape of a dense buffer) is no buffer: values that share storage share one buffer, and a kernel sees each
 buffer under the type that its own parameter declares.
@@ -22,12 +22,13 @@ from graphc.types import Dim, TensorType
 class Role(enum.Enum):
     """Who owns a buffer.
 
-    The caller (input, output), the executable (state: parameters, optimizer and random state, kept between calls), or
-    the arena (intermediate, workspace).
+    The caller (input, output), the executable (state: parameters, optimizer and random state, kept between calls;
+    constant: what the prologue makes of them), or the arena (intermediate, workspace).
     """
 
     INPUT = "input"
     STATE = "state"
+    CONSTANT = "constant"
     OUTPUT = "output"
     INTERMEDIATE = "intermediate"
     WORKSPACE = "workspace"
@@ -46,10 +47,18 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One kernel launch; `arguments[i]` is the index in Program.buffers for the kernel's parameter i."""
+    """One kernel launch; `arguments[i]` is the index in Program.buffers for the kernel's parameter i.
+
+    `offsets`: (buffer, elements), where in a buffer this launch's part of it begins; 0 for buffers that it leaves out.
+    """
 
     kernel: int
     arguments: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...] = ()
+
+    def offset(self, buffer: int) -> int:
+        """The elements before this launch's part of a buffer."""
+        return dict(self.offsets).get(buffer, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +73,26 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Recomputation:
+    """What a memory budget made of a program: launches and nodes that run again, and floating-point operations.
+
+    `plain` bytes of the arena, workspaces left out, and `operations` are those without the budget; `more` are added.
+    """
+
+    plain: int
+    launches: int
+    nodes: int
+    more: int
+    operations: int
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """What a graph became: run `steps` in order.
 
     `inputs`/`outputs` map a caller's name to a buffer index (an output may be an input's or a state's buffer, then it
     is copied out by the runtime). `symbols` is the order of the sizes that the generated entry point takes.
+    `prologue` computes this program's constant buffers, its outputs of the same names, when parameters change.
     """
 
     name: str
@@ -80,6 +104,8 @@ class Program:
     outputs: tuple[tuple[str, int], ...]
     symbols: tuple[str, ...]
     decisions: tuple[Decision, ...] = ()
+    recomputed: Recomputation | None = None
+    prologue: Program | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphc.ir.graph import Graph, Value
+from graphc.ir.graph import Graph, InputKind, Value
 from graphc.ir.kernel import Affine
 from graphc.ir.program import Role
 from graphc.passes.fusion.inplace import reads_only_where_it_writes
@@ -13,6 +13,13 @@ from graphc.passes.fusion.partition import Partition
 from graphc.passes.fusion.space import Access, Sink, Space
 from graphc.primitives.declare import Kind, primitive
 from graphc.types import TensorType, same_shape
+
+_ROLES = {
+    InputKind.DATA: Role.INPUT,
+    InputKind.PARAMETER: Role.STATE,
+    InputKind.STATE: Role.STATE,
+    InputKind.CONSTANT: Role.CONSTANT,
+}
 
 
 @dataclass(slots=True)
@@ -70,7 +77,7 @@ class _Assigner:
         storage = self.storage
         for item in self.graph.inputs:
             storage.types[item.name] = item.value.type
-            storage.roles[item.name] = Role.INPUT if item.kind.value == "data" else Role.STATE
+            storage.roles[item.name] = _ROLES[item.kind]
         for name in self.part.writers:
             storage.types.setdefault(name, self.values[name].type)
             storage.roles.setdefault(name, Role.INTERMEDIATE)

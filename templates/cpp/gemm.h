@@ -23,7 +23,7 @@
 #ifndef GC_GEMM_H
 #define GC_GEMM_H
 
-#include "tile.h"
+#include "packed.h"
 
 extern "C" int omp_get_max_threads(void) noexcept;
 extern "C" int omp_get_num_threads(void) noexcept;
@@ -39,7 +39,13 @@ extern "C" int omp_in_parallel(void) noexcept;
 //                      columns <= j < width;
 //                      direct(rows, depth), whether B[k, n .. n + lanes) may be loaded in place instead;
 //                      at(k, n) and row_stride, used then;
-//                      or else gathers = true and panels(k, n, columns), where its rows are found by offsets.
+//                      or else gathers = true and panels(k, n, columns), where its rows are found by offsets;
+//                      or it is a gc_packed, laid out before.
+
+template <class Right>
+constexpr bool gc_is_packed = false;
+template <class T>
+constexpr bool gc_is_packed<gc_packed<T>> = true;
 
 template <class T>
 struct gc_rows {
@@ -96,7 +102,8 @@ template <class T, class Right>
 GC_NOINLINE gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_t k, int64_t depth, int64_t n,
                                         int64_t columns, T* out) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
-  if constexpr (Right::gathers) return right.panels(k, n, columns);
+  if constexpr (gc_is_packed<Right>) return right.panels(k, depth, n, columns);
+  else if constexpr (Right::gathers) return right.panels(k, n, columns);
   else {
     int64_t last = columns > 0 ? (columns - 1) / W * W : 0;
     int64_t width = columns - last > L ? W : L;
@@ -128,7 +135,7 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
   if (m_end - m_begin <= 4) {
     // Each element of B is used once or little more: read it in the order it lies in, a few long rows at a time.
     bool along_rows = false;
-    if constexpr (!Right::gathers) along_rows = right.direct(m_end - m_begin, depth);
+    if constexpr (!Right::gathers && !gc_is_packed<Right>) along_rows = right.direct(m_end - m_begin, depth);
     if (along_rows) block_depth = gc_even_block(depth, 16, 1), block_columns = gc_even_block(n_end - n_begin, 8192, W);
     else block_columns = W;
   }
@@ -188,9 +195,9 @@ GC_INLINE int64_t gc_threads_for(double multiply_adds) {
 template <class T, class Left, class Right, class Finish>
 void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t k, const Left& left, const Right& right,
                       const Finish& finish) {
-  constexpr int64_t L = GC_LANES(T);
+  constexpr int64_t unit = GC_LANES(T) * (gc_is_packed<Right> ? GC_TILE_VECTORS : 1);
   const int64_t i = part / grid.columns, j = part % grid.columns;
-  const int64_t step = gc_round_up(gc_ceil_div(n, grid.columns), L);
+  const int64_t step = gc_round_up(gc_ceil_div(n, grid.columns), unit);
   gc_contract_region<T>(m * i / grid.rows, m * (i + 1) / grid.rows, gc_min_of(n, j * step),
                         gc_min_of(n, (j + 1) * step), k, left, right, finish);
 }

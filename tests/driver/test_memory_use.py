@@ -34,7 +34,8 @@ program(data=data)
 again = resident()
 report = program.memory()
 print(json.dumps({
-    "planned": report["arena"]["planned"], "output": report["bytes"]["output"],
+    "planned": report["arena"]["planned"],
+    "output": report["bytes"]["output"] + report["bytes"]["constant"],
     "grown": after - before, "later": again - after,
 }))
 """

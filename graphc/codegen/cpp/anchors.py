@@ -14,6 +14,7 @@ from graphc.codegen.cpp.attention import print_attention, print_attention_gradie
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_factor, dim_text
 from graphc.codegen.cpp.lane_loops import unravel
 from graphc.codegen.cpp.nests import flatten, lower, merge_axes
+from graphc.codegen.cpp.packing import PACK, PACKED_OPERAND, PACKED_SHAPE
 from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
@@ -45,7 +46,7 @@ def has_template(kernel: Kernel) -> bool:
     operands = [kernel.parameter(name).type for name in anchor.operands]
     if anchor.primitive == "scatter_add":
         return operands[1].dtype is anchor.accumulator
-    planar = anchor.primitive == "dot" or anchor.result.rank <= 4
+    planar = anchor.primitive in ("dot", PACK) or anchor.result.rank <= 4
     return planar and all(type.dtype is anchor.accumulator for type in operands)
 
 
@@ -113,8 +114,11 @@ class _Call:
         self.target = target
         self.type = TYPES[anchor.accumulator]
         self.shapes = [kernel.parameter(name).type.shape for name in anchor.operands]
+        self.packed: int | None = anchor.attributes.get(PACKED_OPERAND)
+        if PACKED_SHAPE in anchor.attributes:
+            self.shapes[anchor.attributes[PACKED_OPERAND]] = anchor.attributes[PACKED_SHAPE]
         self.data = [buffers[name] for name in anchor.operands]
-        self.axes = kernel.nests[0].axes
+        self.axes = kernel.nests[0].axes if kernel.nests else ()
 
     def epilogue(self, indices: Sequence[tuple[str, Mapping[str, str]]], row: Sequence[Axis]) -> None:
         """The lambda: `indices` are its leading parameters and the axes that each gives, `row` the axes of a row."""
@@ -150,7 +154,10 @@ def _print_dot(call: _Call) -> tuple[str, ...]:
     )
     sizes = ", ".join(map(dim_text, (m, n, k)))
     indices = [call.index(call.axes[-2])]
-    if len(a) == 2:
+    if call.packed == 1:
+        right = f"gc_packed<{c}>{{{call.data[1]}, {dim_text(k)}, {dim_text(n)}}}"
+        call.out.line(f"gc_contract<{c}>({sizes}, {left}, {right},")
+    elif len(a) == 2:
         call.out.line(f"gc_gemm<{c}>({sizes}, {left}, {right},")
     else:
         item = call.names.new("item")
@@ -160,6 +167,20 @@ def _print_dot(call: _Call) -> tuple[str, ...]:
         call.out.line(f"gc_gemm_batched<{c}>({batch}, {sizes}, {left}, {a_step}, {right}, {b_step},")
     call.epilogue(indices, call.axes[-1:])
     return ("gemm.h",)
+
+
+def _print_pack(call: _Call) -> tuple[str, ...]:
+    """Pack an operand: what `packing.PACKED` says it is worth for, a header a kind of anchor."""
+    return _PACKS[call.anchor.attributes["of"]](call)
+
+
+def _pack_dot(call: _Call) -> tuple[str, ...]:
+    k, n, strides = _matrix(call.shapes[0], bool(call.anchor.attributes.get("transpose_b", False)))
+    result = call.buffers[call.kernel.parameters[1].name]
+    call.out.line(
+        f"gc_pack_right<{call.type}>({dim_text(k)}, {dim_text(n)}, {call.data[0]}, {strides}, {result});"
+    )
+    return ("tile.h", "packed.h")
 
 
 def _matrix(shape: tuple[Dim, ...], transposed: bool) -> tuple[Dim, Dim, str]:
@@ -274,4 +295,6 @@ _TEMPLATES: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {
     "convolution": _print_forward,
     "convolution_data_gradient": _print_data_gradient,
     "convolution_weight_gradient": _print_weight_gradient,
+    PACK: _print_pack,
 }
+_PACKS: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {"dot": _pack_dot}

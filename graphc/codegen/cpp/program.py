@@ -30,6 +30,7 @@ HEADERS = (
     "lanes.h",
     "scratch.h",
     "tile.h",
+    "packed.h",
     "gemm.h",
     "conv.h",
     "scatter.h",
@@ -43,7 +44,8 @@ class CppProgram:
     """Sources of one shared library.
 
     `files`: (name, text), headers included; every .cpp is a unit. `program`: what the sources run, with workspace
-    buffers appended. `labels`: (unit, operators that it holds), for messages.
+    buffers appended. `labels`: (unit, operators that it holds), for messages. `prologue`: the sources of what computes
+    the program's constant buffers.
     """
 
     name: str
@@ -52,6 +54,7 @@ class CppProgram:
     flags: tuple[str, ...]
     target: CpuTarget
     labels: tuple[tuple[str, str], ...]
+    prologue: CppProgram | None = None
 
 
 def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
@@ -73,16 +76,17 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
         files = [(entry, _entry_unit(program, target, functions, []))]
         files.append(
             (
-                "program.h",
+                f"{stem}.h",
                 render("cpp/program.h.j2", title=program.name, declarations=_declarations(distinct)),
             )
         )
         labels = [(entry, "the entry point")]
         for number, unit in enumerate(units, 1):
-            files.append((f"{stem}_{number}.cpp", _kernel_unit(program, number, unit)))
+            files.append((f"{stem}_{number}.cpp", _kernel_unit(program, f"{stem}.h", number, unit)))
             labels.append((f"{stem}_{number}.cpp", _names(unit)))
     files += _headers(distinct)
-    return CppProgram(program.name, tuple(files), program, FLAGS, target, tuple(labels))
+    prologue = generate(program.prologue, target) if program.prologue is not None else None
+    return CppProgram(program.name, tuple(files), program, FLAGS, target, tuple(labels), prologue)
 
 
 def add_workspaces(program: Program) -> Program:
@@ -151,10 +155,11 @@ def _used_headers(functions: list[Function]) -> list[str]:
     return [header for header in HEADERS if any(header in function.headers for function in functions)]
 
 
-def _kernel_unit(program: Program, number: int, functions: list[Function]) -> str:
+def _kernel_unit(program: Program, header: str, number: int, functions: list[Function]) -> str:
     return render(
         "cpp/unit.cpp.j2",
         title=program.name,
+        header=header,
         part=number,
         headers=_used_headers(functions),
         kernels=[function.text for function in functions],
@@ -166,6 +171,7 @@ def _entry_unit(
 ) -> str:
     from graphc import __version__
 
+    header = f"{Names().new(program.name)}.h"
     return render(
         "cpp/program.cpp.j2",
         title=f"program {program.name}",
@@ -178,7 +184,7 @@ def _entry_unit(
             f"{index:3} {buffer.role.value:12} {buffer.name}: {buffer.type}"
             for index, buffer in enumerate(program.buffers)
         ],
-        headers=(_used_headers(inside) if inside else ["program.h"]) if functions else ["prelude.h"],
+        headers=(_used_headers(inside) if inside else [header]) if functions else ["prelude.h"],
         kernels=[function.text for function in inside],
         symbols=len(program.symbols),
         prepare=_sizes(program),

@@ -21,6 +21,7 @@ RESERVED = frozenset({"run", "sizes", "main", "index_type", "torch", "triton", "
 class Launch:
     """One launch: `arguments` are buffer numbers, `symbols` the sizes that follow them, `blocks` the constants.
 
+    `offsets`: (buffer, elements), where in a buffer the launch's part of it begins.
     The grid has as many programs as the sum over nests of the product over groups of ceil(extent / block).
     """
 
@@ -33,16 +34,21 @@ class Launch:
     grid: Grid
     warps: int
     stages: int
+    offsets: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TritonProgram:
-    """A generated module. `program` is what it runs: kernels taken apart where that is faster, with workspaces."""
+    """A generated module. `program` is what it runs: kernels taken apart where that is faster, with workspaces.
+
+    `prologue` computes the program's constant buffers.
+    """
 
     name: str
     source: str
     launches: tuple[Launch, ...]
     program: Program
+    prologue: TritonProgram | None = None
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:
@@ -60,8 +66,9 @@ def generate(program: Program, target: GpuTarget | None = None) -> TritonProgram
     program = _expand(program, target)
     names = Names(HELPER_NAMES | RESERVED)
     sources = [_print(kernel, names.new(kernel.name), target) for kernel in program.kernels]
-    launches = tuple(_launch(sources[step.kernel], step.arguments) for step in program.steps)
-    return TritonProgram(program.name, _module(program, sources, launches), launches, program)
+    launches = tuple(_launch(sources[step.kernel], step) for step in program.steps)
+    prologue = generate(program.prologue, target) if program.prologue is not None else None
+    return TritonProgram(program.name, _module(program, sources, launches), launches, program, prologue)
 
 
 def _expand(program: Program, target: GpuTarget) -> Program:
@@ -80,7 +87,7 @@ def _expand(program: Program, target: GpuTarget) -> Program:
             buffers.append(Buffer(f"{name}.{len(buffers)}", type, Role.WORKSPACE, origins=kernel.origins))
         for position, part in enumerate(parts):
             arguments = tuple(numbers[p.name] for p in part.parameters)
-            steps.append(Step(first[step.kernel] + position, arguments))
+            steps.append(Step(first[step.kernel] + position, arguments, step.offsets))
     return replace(program, buffers=tuple(buffers), kernels=tuple(kernels), steps=tuple(steps))
 
 
@@ -90,10 +97,10 @@ def _print(kernel: Kernel, function: str, target: GpuTarget) -> KernelSource:
     return print_kernel(kernel, function, target)
 
 
-def _launch(source: KernelSource, arguments: tuple[int, ...]) -> Launch:
+def _launch(source: KernelSource, step: Step) -> Launch:
     return Launch(
         source.function,
-        arguments,
+        step.arguments,
         source.pointers,
         source.symbols,
         source.wide,
@@ -101,6 +108,7 @@ def _launch(source: KernelSource, arguments: tuple[int, ...]) -> Launch:
         source.grid,
         source.warps,
         source.stages,
+        step.offsets,
     )
 
 
@@ -141,7 +149,9 @@ def launch_text(launch: Launch) -> str:
         constants.insert(0, f"INDEX=index_type({', '.join(_plain(size) for size in launch.wide)})")
     constants.append(f"num_warps={launch.warps}")
     constants += [f"num_stages={launch.stages}"] if launch.stages != DEFAULT_STAGES else []
-    arguments = [*(f"buffers[{number}]" for number in launch.arguments), *launch.symbols, *constants]
+    starts = dict(launch.offsets)
+    buffers = (f"buffers[{n}][{starts[n]}:]" if n in starts else f"buffers[{n}]" for n in launch.arguments)
+    arguments = [*buffers, *launch.symbols, *constants]
     head = f"{launch.function}[({grid_text(launch.grid)},)]"
     line = f"{head}({', '.join(arguments)})"
     if len(line) <= 104:
