@@ -16,6 +16,8 @@ from graphc.codegen.cpp.lane_loops import unravel
 from graphc.codegen.cpp.nests import flatten, lower, merge_axes
 from graphc.codegen.cpp.packing import PACK, PACKED_OPERAND, PACKED_SHAPE
 from graphc.codegen.cpp.printer import NestPrinter
+from graphc.codegen.cpp.recurrence import print_recurrence, print_recurrence_gradient
+from graphc.codegen.cpp.recurrence import workspace as recurrence_workspace
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.writer import Writer
@@ -34,6 +36,7 @@ from graphc.ir.kernel import (
 from graphc.types import Dim, DType, product, same_shape
 
 _TEMPLATED = (DType.F32, DType.F64)
+_RECURRENCES = ("recurrence", "recurrence_gradient")
 _SUMS_IN_MEMORY = ("convolution_data_gradient", "scatter_add")
 WORKSPACE = "anchor_result"  # the parameter that holds a result which its template sums in memory
 
@@ -53,6 +56,8 @@ def has_template(kernel: Kernel) -> bool:
 def workspace(kernel: Kernel) -> Parameter | None:
     """The result as a buffer of its own, where the template sums in memory and no output can serve."""
     anchor = kernel.anchor
+    if anchor is not None and anchor.primitive in _RECURRENCES:
+        return recurrence_workspace(kernel, anchor)
     if anchor is None or anchor.primitive not in _SUMS_IN_MEMORY or not has_template(kernel):
         return None
     return None if _plain_output(kernel) else Parameter(WORKSPACE, anchor.result, Access.OUT)
@@ -288,6 +293,8 @@ _WHOLE: Mapping[
 ] = {
     "attention": print_attention,
     "attention_gradient": print_attention_gradient,
+    "recurrence": print_recurrence,
+    "recurrence_gradient": print_recurrence_gradient,
 }
 _TEMPLATES: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {
     "scatter_add": _print_scatter,

@@ -22,6 +22,7 @@ FLAGS = (
 UNIT_LINES = 700
 TEMPLATE_LINES = {
     "tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20, "attention.h": 60, "attention_gradient.h": 60,
+    "recurrence.h": 60, "recurrence_gradient.h": 60,
 }  # fmt: skip
 HEADERS = (
     "prelude.h",
@@ -36,6 +37,8 @@ HEADERS = (
     "scatter.h",
     "attention.h",
     "attention_gradient.h",
+    "recurrence.h",
+    "recurrence_gradient.h",
 )
 
 

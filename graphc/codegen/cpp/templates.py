@@ -5,9 +5,9 @@ from __future__ import annotations
 from graphc.ir.graph import Node
 from graphc.types import DType
 
+_TEMPLATED = (DType.F32, DType.F64)
+
 
 def has_template(node: Node) -> bool:
     """True when a template writes the node's results."""
-    if node.primitive in ("attention", "attention_gradient"):
-        return all(value.type.dtype in (DType.F32, DType.F64) for value in node.inputs)
-    return False
+    return node.outputs[0].type.dtype in _TEMPLATED

@@ -1,0 +1,199 @@
+// A recurrent layer over all steps: h_t = cell(x_t, h_{t-1} W^T), one product and its gates a step.
+//
+// Called by generated code, with the products of all inputs with their weight in x (steps, rows, gates * units):
+//
+//   gc_recurrence<float>({steps, rows, units, reverse}, weight, packed, first, h, gc_lstm<float>{...});
+//
+// Layout     the weight (gates * units, units) is packed once, so that all gates of one register of units stand side by
+//            side: packed[block][k][gate][lane]. One tile then holds every gate of its units, and the cell is computed
+//            from the tile while that lies in L1. packed has gc_recurrence_packed elements; a null weight says that it
+//            is packed already.
+// Threads    one parallel region over all steps and one barrier a step: threads share the units, so each reads its own
+//            part of the weight, step after step, from its own cache. Every sum runs over k in order on one thread:
+//            results do not depend on the number of threads.
+// Cells      a cell has  vectors, registers of a row of the tile, and unit_vectors, how many of those are of one gate;
+//            step(t, before, row, unit, count, sums): the gates of `count` units from `unit` on at step t, whose state
+//            before is that of step `before`, or the first for -1; sums has unit_vectors registers a gate.
+#ifndef GC_RECURRENCE_H
+#define GC_RECURRENCE_H
+
+#include "gemm.h"
+#include "vector_math.h"
+
+struct gc_sequence {
+  int64_t steps, rows, units;
+  bool reverse;
+
+  // The time of a step in the order in which they run, and of the one before it (-1: there is none).
+  int64_t time(int64_t step) const { return reverse ? steps - 1 - step : step; }
+  int64_t before(int64_t step) const { return step == 0 ? -1 : time(step - 1); }
+};
+
+// ---- one product: rows of a state with a packed block ----
+
+#define GC_CELL_REGISTERS (2 * GC_TILE_ROWS)  // accumulators of a tile
+
+template <class T, int R, int V>
+GC_INLINE void gc_cell_tile(int64_t rows, int64_t depth, const T* a, int64_t a_row, const T* b, T* c, int64_t c_row,
+                            bool accumulate) {
+  if (rows == R) gc_tile<T, R, V, false>(depth, a, a_row, 1, b, V * GC_LANES(T), nullptr, c, c_row, accumulate);
+  else if constexpr (R > 1) gc_cell_tile<T, R - 1, V>(rows, depth, a, a_row, b, c, c_row, accumulate);
+}
+
+// Tiles of about equal height, none above what the registers hold: run(row, rows) for each.
+template <int V, class Run>
+GC_INLINE void gc_cell_rows(int64_t rows, const Run& run) {
+  const int64_t tiles = gc_ceil_div(rows, GC_CELL_REGISTERS / V);
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t row = rows * tile / tiles;
+    run(row, rows * (tile + 1) / tiles - row);
+  }
+}
+
+GC_INLINE int64_t gc_cell_blocks(int64_t units, int64_t width) { return gc_ceil_div(units, width); }
+
+// Elements of the packed weight; graphc/codegen/cpp/recurrence.py knows the same number.
+template <class T, int V, int U>
+GC_INLINE int64_t gc_recurrence_packed(int64_t units) {
+  return gc_cell_blocks(units, U * GC_LANES(T)) * units * V * GC_LANES(T);
+}
+
+// packed[k][gate][lane] = weight[gate * units + unit + lane][k] for the units of a block.
+template <class T, int V, int U>
+void gc_recurrence_pack(int64_t units, int64_t block, const T* weight, T* packed) {
+  constexpr int64_t L = GC_LANES(T);
+  packed += block * units * V * L;
+  for (int64_t j = 0; j < V; ++j) {
+    const int64_t unit = (block * U + j % U) * L, count = gc_max_of<int64_t>(0, gc_min_of(L, units - unit));
+    if (count > 0) gc_transpose(count, units, weight + (j / U * units + unit) * units, units, packed + j * L, V * L);
+    else
+      for (int64_t k = 0; k < units; ++k) __builtin_memset(packed + k * V * L + j * L, 0, L * sizeof(T));
+  }
+}
+
+// ---- the scan ----
+
+template <class T, class Cell>
+void gc_recurrence(const gc_sequence& s, const T* weight, T* packed, const T* first, T* h, const Cell& cell) {
+  constexpr int64_t L = GC_LANES(T);
+  constexpr int V = Cell::vectors, U = Cell::unit_vectors;
+  const int64_t blocks = gc_cell_blocks(s.units, U * L), state = s.rows * s.units;
+  const int64_t threads = gc_min_of(blocks, gc_threads_for((double)state * s.units * (V / U)));
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+  {
+    const int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
+    const int64_t begin = blocks * me / team, end = blocks * (me + 1) / team;
+    if (weight)
+      for (int64_t block = begin; block < end; ++block) gc_recurrence_pack<T, V, U>(s.units, block, weight, packed);
+    for (int64_t step = 0; step < s.steps; ++step) {
+      const int64_t t = s.time(step), before = s.before(step);
+      const T* from = before < 0 ? first : h + before * state;
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t unit = block * U * L, count = gc_min_of(U * L, s.units - unit);
+        gc_cell_rows<V>(s.rows, [&](int64_t row, int64_t rows) {
+          alignas(64) T sums[GC_CELL_REGISTERS * L];
+          gc_cell_tile<T, GC_CELL_REGISTERS / V, V>(rows, s.units, from + row * s.units, s.units,
+                                                    packed + block * s.units * V * L, sums, V * L, false);
+          for (int64_t i = 0; i < rows; ++i) cell.step(t, before, row + i, unit, count, sums + i * V * L);
+        });
+      }
+      if (team > 1) {
+#pragma omp barrier
+      }
+    }
+  }
+}
+
+// ---- cells ----
+
+template <class T, bool Relu>
+struct gc_rnn {
+  static constexpr int vectors = 2, unit_vectors = 2;
+  int64_t rows, units;
+  const T* x;
+  T* h;
+
+  void step(int64_t t, int64_t, int64_t row, int64_t unit, int64_t count, const T* sums) const {
+    const int64_t at = (t * rows + row) * units + unit;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) {
+      const T total = x[at + i] + sums[i];
+      h[at + i] = Relu ? gc_max(total, (T)0) : gc_tanh(total);
+    }
+  }
+};
+
+// The cell of one step lies in c (steps, rows, units) where others read it, else in `held` (rows, units).
+template <class T>
+struct gc_lstm {
+  static constexpr int vectors = 4, unit_vectors = 1;
+  int64_t rows, units;
+  const T *x, *first;
+  T *h, *c, *held, *gates;
+  bool clips;
+  T low, high;
+
+  void step(int64_t t, int64_t before, int64_t row, int64_t unit, int64_t count,
+                             const T* sums) const {
+    constexpr int64_t L = GC_LANES(T);
+    const int64_t at = row * units + unit, state = rows * units;
+    const T* in = x + (t * rows + row) * 4 * units + unit;
+    const T* from = (before < 0 ? first : c ? c + before * state : held) + at;
+    T *out = h + t * state + at, *cell = (c ? c + t * state : held) + at;
+    alignas(64) T i[L], f[L], g[L], o[L];
+#pragma omp simd
+    for (int64_t k = 0; k < count; ++k) {
+      i[k] = gc_sigmoid(in[k] + sums[k]);
+      f[k] = gc_sigmoid(in[units + k] + sums[L + k]);
+      g[k] = gc_tanh(in[2 * units + k] + sums[2 * L + k]);
+      o[k] = gc_sigmoid(in[3 * units + k] + sums[3 * L + k]);
+    }
+#pragma omp simd
+    for (int64_t k = 0; k < count; ++k) {
+      T now = f[k] * from[k] + i[k] * g[k];
+      now = clips ? gc_min(gc_max(now, low), high) : now;
+      cell[k] = now;
+      out[k] = o[k] * gc_tanh(now);
+    }
+    if (!gates) return;
+    T* saved = gates + (t * rows + row) * 4 * units + unit;
+    __builtin_memcpy(saved, i, count * sizeof(T));
+    __builtin_memcpy(saved + units, f, count * sizeof(T));
+    __builtin_memcpy(saved + 2 * units, g, count * sizeof(T));
+    __builtin_memcpy(saved + 3 * units, o, count * sizeof(T));
+  }
+};
+
+template <class T>
+struct gc_gru {
+  static constexpr int vectors = 3, unit_vectors = 1;
+  int64_t rows, units;
+  const T *x, *first, *bias;
+  T *h, *gates;
+
+  void step(int64_t t, int64_t before, int64_t row, int64_t unit, int64_t count,
+                             const T* sums) const {
+    constexpr int64_t L = GC_LANES(T);
+    const int64_t at = row * units + unit, state = rows * units;
+    const T* in = x + (t * rows + row) * 3 * units + unit;
+    const T* from = (before < 0 ? first : h + before * state) + at;
+    T* out = h + t * state + at;
+    alignas(64) T r[L], z[L], n[L], q[L];
+#pragma omp simd
+    for (int64_t k = 0; k < count; ++k) {
+      r[k] = gc_sigmoid(in[k] + sums[k]);
+      z[k] = gc_sigmoid(in[units + k] + sums[L + k]);
+      q[k] = sums[2 * L + k] + bias[unit + k];
+      n[k] = gc_tanh(in[2 * units + k] + r[k] * q[k]);
+      out[k] = ((T)1 - z[k]) * n[k] + z[k] * from[k];
+    }
+    if (!gates) return;
+    T* saved = gates + (t * rows + row) * 4 * units + unit;
+    __builtin_memcpy(saved, r, count * sizeof(T));
+    __builtin_memcpy(saved + units, z, count * sizeof(T));
+    __builtin_memcpy(saved + 2 * units, n, count * sizeof(T));
+    __builtin_memcpy(saved + 3 * units, q, count * sizeof(T));
+  }
+};
+
+#endif

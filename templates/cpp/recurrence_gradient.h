@@ -1,0 +1,174 @@
+// The scan of recurrence.h back in time: the gradient of every step's gates, and of the first states.
+//
+//   gc_recurrence_gradient<float>({steps, rows, units, reverse}, weight, packed, carried, ds, dh0, gates,
+//                                 gc_lstm_gradient<float>{...});
+//
+// A step first takes what its gates receive from the states' gradient and from what the step after it sent back
+// (`carried`, rows of gc_carried_row elements), and writes that to ds (steps, rows, gates * units); the product of
+// ds with the weight is then what it sends back itself. The gradients of the weights are products over all steps,
+// outside. A thread computes the gates of those units whose columns of the product it computes, so there is one barrier
+// a step, between the two.
+#ifndef GC_RECURRENCE_GRADIENT_H
+#define GC_RECURRENCE_GRADIENT_H
+
+#include "recurrence.h"
+
+#define GC_BACK_VECTORS 2
+
+template <class T>
+GC_INLINE int64_t gc_carried_row(int64_t units) {
+  return gc_round_up(units, GC_BACK_VECTORS * GC_LANES(T));
+}
+
+// packed[k][lane] = weight[k][unit + lane] for the units of a block, with zeros behind the last.
+template <class T>
+void gc_recurrence_pack_back(int64_t depth, int64_t units, int64_t block, const T* weight, T* packed) {
+  constexpr int64_t W = GC_BACK_VECTORS * GC_LANES(T);
+  const int64_t unit = block * W, count = gc_min_of(W, units - unit);
+  packed += block * depth * W;
+  for (int64_t k = 0; k < depth; ++k) {
+    const T* from = weight + k * units + unit;
+    if (count == W)
+      for (int64_t i = 0; i < W; ++i) packed[k * W + i] = from[i];
+    else
+      for (int64_t i = 0; i < W; ++i) packed[k * W + i] = i < count ? from[i] : (T)0;
+  }
+}
+
+template <class T, class Cell>
+void gc_recurrence_gradient(const gc_sequence& s, const T* weight, T* packed, T* carried, const T* ds, T* dh0,
+                            const Cell& cell) {
+  constexpr int V = GC_BACK_VECTORS;
+  constexpr int64_t W = V * GC_LANES(T);
+  const int64_t depth = Cell::gates * s.units, pitch = gc_carried_row<T>(s.units);
+  const int64_t blocks = gc_cell_blocks(s.units, W);
+  const int64_t threads = gc_min_of(blocks, gc_threads_for((double)s.rows * s.units * depth));
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+  {
+    const int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
+    const int64_t begin = blocks * me / team, end = blocks * (me + 1) / team;
+    const int64_t unit = begin * W, count = gc_max_of<int64_t>(0, gc_min_of(s.units, end * W) - unit);
+    for (int64_t block = begin; block < end; ++block)
+      gc_recurrence_pack_back(depth, s.units, block, weight, packed);
+    for (int64_t row = 0; row < s.rows; ++row) {
+      __builtin_memset(carried + row * pitch + unit, 0, (end - begin) * W * sizeof(T));
+      cell.start(row, unit, count);
+    }
+    for (int64_t step = s.steps - 1; step >= 0; --step) {
+      const int64_t t = s.time(step);
+      for (int64_t row = 0; row < s.rows; ++row)
+        cell.step(t, s.before(step), row, unit, count, carried + row * pitch + unit);
+      if (team > 1) {
+#pragma omp barrier
+      }
+      for (int64_t block = begin; block < end; ++block)
+        gc_cell_rows<V>(s.rows, [&](int64_t row, int64_t rows) {
+          gc_cell_tile<T, GC_CELL_REGISTERS / V, V>(rows, depth, ds + (t * s.rows + row) * depth, depth,
+                                                    packed + block * depth * W, carried + row * pitch + block * W,
+                                                    pitch, Cell::keeps);
+        });
+    }
+    if (dh0)
+      for (int64_t row = 0; row < s.rows; ++row)
+        __builtin_memcpy(dh0 + row * s.units + unit, carried + row * pitch + unit, count * sizeof(T));
+  }
+}
+
+// ---- cells: step(t, before, row, unit, count, carried); `keeps` says that carried then holds a part of the sum ----
+
+template <class T, bool Relu>
+struct gc_rnn_gradient {
+  static constexpr int gates = 1;
+  static constexpr bool keeps = false;
+  int64_t rows, units;
+  const T *dh, *h;
+  T* dx;
+
+  void start(int64_t, int64_t, int64_t) const {}
+
+  void step(int64_t t, int64_t, int64_t row, int64_t unit, int64_t count, const T* carried) const {
+    const int64_t at = (t * rows + row) * units + unit;
+#pragma omp simd
+    for (int64_t k = 0; k < count; ++k) {
+      const T y = h[at + k], slope = Relu ? (T)(y > 0) : (T)1 - y * y;
+      dx[at + k] = (dh[at + k] + carried[k]) * slope;
+    }
+  }
+};
+
+// held (rows, units) is the gradient of the cell, handed from step to step.
+template <class T>
+struct gc_lstm_gradient {
+  static constexpr int gates = 4;
+  static constexpr bool keeps = false;
+  int64_t rows, units;
+  const T *dh, *first, *c, *saved, *dc;
+  T *held, *dx;
+  bool clips;
+  T low, high;
+
+  void start(int64_t row, int64_t unit, int64_t count) const {
+    __builtin_memset(held + row * units + unit, 0, count * sizeof(T));
+  }
+
+  void step(int64_t t, int64_t before, int64_t row, int64_t unit, int64_t count, const T* GC_RESTRICT carried) const {
+    const int64_t at = row * units + unit, state = rows * units;
+    const T *head = dh + t * state + at, *cells = c + t * state + at, *more = dc ? dc + t * state + at : nullptr;
+    const T* from = (before < 0 ? first : c + before * state) + at;
+    const T* gate = saved + (t * rows + row) * 4 * units + unit;
+    T *GC_RESTRICT out = dx + (t * rows + row) * 4 * units + unit, *GC_RESTRICT cell = held + at;
+    if (more)
+#pragma omp simd
+      for (int64_t k = 0; k < count; ++k) cell[k] += more[k];
+#pragma omp simd
+    for (int64_t k = 0; k < count; ++k) {
+      const T i = gate[k], f = gate[units + k], g = gate[2 * units + k], o = gate[3 * units + k];
+      const T total = head[k] + carried[k], y = gc_tanh(cells[k]);
+      T d = cell[k] + total * o * ((T)1 - y * y);
+      d = clips && !(cells[k] > low && cells[k] < high) ? (T)0 : d;
+      out[k] = d * g * (i * ((T)1 - i));
+      out[units + k] = d * from[k] * (f * ((T)1 - f));
+      out[2 * units + k] = d * i * ((T)1 - g * g);
+      out[3 * units + k] = total * y * (o * ((T)1 - o));
+      cell[k] = d * f;
+    }
+  }
+};
+
+// ds is the gradient of the product with the weight; dx that of the inputs.
+template <class T>
+struct gc_gru_gradient {
+  static constexpr int gates = 3;
+  static constexpr bool keeps = true;
+  int64_t rows, units;
+  const T *dh, *first, *h, *saved;
+  T *dx, *ds;
+
+  void start(int64_t, int64_t, int64_t) const {}
+
+  void step(int64_t t, int64_t before, int64_t row, int64_t unit, int64_t count, T* GC_RESTRICT carried) const {
+    const int64_t at = row * units + unit, state = rows * units, place = (t * rows + row) * 3 * units + unit;
+    const T* head = dh + t * state + at;
+    const T* from = (before < 0 ? first : h + before * state) + at;
+    const T* gate = saved + (t * rows + row) * 4 * units + unit;
+    T *GC_RESTRICT in = dx ? dx + place : nullptr, *GC_RESTRICT out = ds + place;
+#pragma omp simd
+    for (int64_t k = 0; k < count; ++k) {
+      const T r = gate[k], z = gate[units + k], n = gate[2 * units + k], q = gate[3 * units + k];
+      const T total = head[k] + carried[k];
+      const T dn = total * ((T)1 - z) * ((T)1 - n * n), dr = dn * q * (r * ((T)1 - r));
+      const T dz = total * (from[k] - n) * (z * ((T)1 - z));
+      if (in) {
+        in[k] = dr;
+        in[units + k] = dz;
+        in[2 * units + k] = dn;
+      }
+      out[k] = dr;
+      out[units + k] = dz;
+      out[2 * units + k] = dn * r;
+      carried[k] = total * z;
+    }
+  }
+};
+
+#endif
