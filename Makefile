@@ -9,9 +9,11 @@ SHELL := /bin/bash
 BIN   := $(VENV)/bin
 DEMO  := $(VENV)/.installed-examples
 DEV   := $(VENV)/.installed-dev
+# What the benchmark compares with lives apart: some of it pins versions of what graphc needs.
+PEERS := $(VENV)-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-memory clean
+.PHONY: help demo test lint types bench-cpu bench-memory clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +35,8 @@ types: $(DEV)  ## Check types with mypy --strict
 	@cd build/types && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml \
 	    --cache-dir $(CURDIR)/.mypy_cache -p graphc
 
-bench: $(DEV)  ## Measure fused kernels and training steps beside torch (benchmarks/results/)
-	@$(BIN)/python benchmarks/run.py
+bench-cpu: $(DEV) $(PEERS)/.installed  ## Kernels, training, inference beside five peers (ARGS="--only gelu --quick")
+	@$(BIN)/python benchmarks/cpu.py $(ARGS)
 
 bench-memory: $(DEV)  ## Plan the nets of MXNet's memory figure: its planner replayed beside graphc's
 	@$(BIN)/python benchmarks/memory.py
@@ -47,6 +49,12 @@ clean:  ## Remove builds and caches; the environment stays (rm -rf .venv removes
 $(VENV)/.installed-%: pyproject.toml setup.py | $(BIN)/python
 	@echo "installing graphc[$*] into $(VENV); the first time this downloads torch"
 	@$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(PEERS)/.installed: benchmarks/peers.txt
+	@$(PYTHON) -m venv $(PEERS)
+	@echo "installing the peers of the benchmark into $(PEERS): about 2 GB"
+	@$(PEERS)/bin/python -m pip install --disable-pip-version-check --requirement benchmarks/peers.txt
 	@touch $@
 
 $(BIN)/python:

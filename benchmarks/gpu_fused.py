@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 import click
 import torch
-from candidate import relative_error
 from fused import graphs
+from fused.rows import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON
+from harness.row import relative_error
 from torch.nn import functional
 
 from graphc.codegen.triton import TritonProgram, generate
@@ -105,9 +106,9 @@ def _torch_adam(
     step_size: torch.Tensor,
     root_correction: torch.Tensor,
 ) -> Sequence[torch.Tensor]:
-    new_mean = mean * graphs.ADAM_BETA1 + gradient * (1 - graphs.ADAM_BETA1)
-    new_variance = variance * graphs.ADAM_BETA2 + gradient * gradient * (1 - graphs.ADAM_BETA2)
-    divisor = new_variance.sqrt() * root_correction + graphs.ADAM_EPSILON
+    new_mean = mean * ADAM_BETA1 + gradient * (1 - ADAM_BETA1)
+    new_variance = variance * ADAM_BETA2 + gradient * gradient * (1 - ADAM_BETA2)
+    divisor = new_variance.sqrt() * root_correction + ADAM_EPSILON
     mean.copy_(new_mean)
     variance.copy_(new_variance)
     weight.copy_(weight - new_mean * step_size / divisor)
@@ -212,6 +213,12 @@ def ordered(row: GpuRow, program: Program, tensors: Sequence[torch.Tensor]) -> l
     return [results[position] for position in in_place_order(row, program)] if row.updates else results
 
 
+def error_of(results: Sequence[torch.Tensor], references: Sequence[torch.Tensor]) -> float:
+    """The largest relative error, on the host."""
+    arrays = [[tensor.double().cpu().numpy() for tensor in tensors] for tensors in (results, references)]
+    return relative_error(*arrays)
+
+
 def captured(call: Callable[[], object]) -> Callable[[], None]:
     """CALLS calls as one CUDA graph; calling the result replays it."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -237,11 +244,11 @@ def gpu_candidates(row: GpuRow) -> tuple[dict[str, Callable[[], object]], dict[s
     loaded = load(program)
     tensors = flat_tensors(program, given, "cuda")
     loaded.run(tensors)
-    errors = {"graphc": relative_error(ordered(row, program.program, tensors), want)}
+    errors = {"graphc": error_of(ordered(row, program.program, tensors), want)}
     calls: dict[str, Callable[[], object]] = {"graphc": lambda: loaded.run(tensors)}
     for name, function in (("eager", row.torch_function), ("compile", torch.compile(row.torch_function))):
         inputs = {key: t.cuda() for key, t in given.items()}
-        errors[name] = relative_error([r.reshape(-1) for r in function(**inputs)], want)
+        errors[name] = error_of([r.reshape(-1) for r in function(**inputs)], want)
         calls[name] = lambda function=function, inputs=inputs: function(**inputs)
     return calls, errors
 
@@ -311,7 +318,7 @@ def dry_run(row: GpuRow, interpreter: Interpreter) -> float:
     given = row.inputs(*row.tiny)
     program = generate(lower(row.graph(*row.tiny)).program)
     tensors = interpreter.run(program, flat_tensors(program, given, "cpu"))
-    return relative_error(ordered(row, program.program, tensors), reference(row, given))
+    return error_of(ordered(row, program.program, tensors), reference(row, given))
 
 
 def run_on_gpu(row: GpuRow, rounds: int) -> list[dict[str, object]]:

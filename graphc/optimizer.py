@@ -189,6 +189,27 @@ class Adam(Optimizer):
 
 
 @dataclass
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient (I. Loshchilov, F. Hutter, ICLR 2019; MXNet 2).
+
+    g = clip(gradient); m, v as in Adam; w = w - lr * (m / (1 - beta1 ** t) / (sqrt(v / (1 - beta2 ** t)) + epsilon)
+    + decay * w).
+    """
+
+    wd: float = 0.01
+
+    def step(self, u: _Update) -> tuple[Value, States]:
+        b, g = u.b, self._clip(u.b, u.gradient)
+        mean = u.average("mean", g, self.beta1)
+        variance = u.average("variance", b.mul(g, g), self.beta2)
+        # Scalars first: one multiplication an element for each correction.
+        root = b.mul(b.sqrt(variance), b.rsqrt(u.missing(self.beta2)))
+        change = b.div(b.mul(mean, b.div(1.0, u.missing(self.beta1))), b.add(root, self.epsilon))
+        moved = b.sub(u.weight, b.mul(u.rate, u.decayed(change)))
+        return moved, {"mean": mean, "variance": variance}
+
+
+@dataclass
 class AdaGrad(Optimizer):
     """AdaGrad (J. Duchi, E. Hazan, Y. Singer, JMLR 2011).
 
@@ -353,7 +374,7 @@ class Signum(Optimizer):
 
 
 _OPTIMIZERS: dict[str, type[Optimizer]] = {
-    kind.__name__.lower(): kind for kind in (SGD, NAG, Adam, AdaGrad, RMSProp, AdaDelta, Ftrl, Adamax, Signum)
+    kind.__name__.lower(): kind for kind in (SGD, NAG, Adam, AdamW, AdaGrad, RMSProp, AdaDelta, Ftrl, Adamax, Signum)
 }
 
 

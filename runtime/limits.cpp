@@ -40,10 +40,21 @@ EXPORT void graphc_limit_fill(float* a, int64_t count, float value) {
 
 EXPORT void graphc_limit_copy(const float* a, float* b, int64_t count) {
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < count; i += LANES) stream(b + i, *(const vector*)(a + i));
+  for (int64_t i = 0; i < count; i += LANES) *(vector*)(b + i) = *(const vector*)(a + i);
 }
 
 EXPORT void graphc_limit_triad(const float* a, const float* b, float* c, int64_t count) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < count; i += LANES)
+    *(vector*)(c + i) = *(const vector*)(a + i) + 3.0f * *(const vector*)(b + i);
+}
+
+EXPORT void graphc_limit_stream_copy(const float* a, float* b, int64_t count) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < count; i += LANES) stream(b + i, *(const vector*)(a + i));
+}
+
+EXPORT void graphc_limit_stream_triad(const float* a, const float* b, float* c, int64_t count) {
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < count; i += LANES)
     stream(c + i, *(const vector*)(a + i) + 3.0f * *(const vector*)(b + i));

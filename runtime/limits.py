@@ -38,8 +38,8 @@ def typical_limit(readings: Sequence[float]) -> float:
 class Limits:
     """The probes, and the figures so far: `bandwidth` in bytes a second, `flops` a second (f32, all threads).
 
-    Bandwidth is the best of a copy, a triad (both with stores that bypass the cache) and a plain read, bytes read plus
-    bytes written.
+    Bandwidth is the best of a copy and a triad (each with ordinary stores and with stores that bypass the cache) and a
+    plain read, bytes read plus bytes written.
     """
 
     def __init__(self, count: int = COUNT) -> None:
@@ -69,14 +69,16 @@ class Limits:
         self._flops.clear()
         self.probe()
 
-    def probe(self) -> None:
-        """Measure once more (about 20 ms)."""
+    def probe(self) -> tuple[float, float]:
+        """Measure once more (about 40 ms): bytes and operations a second, now."""
         a, b, c = (_pointer(array) for array in self._arrays)
         count = ctypes.c_int64(self._count)
         library, bytes_an_array = self._library, 4 * self._count
         passes: tuple[tuple[int, Callable[[], object]], ...] = (
             (2, lambda: library.graphc_limit_copy(a, b, count)),
             (3, lambda: library.graphc_limit_triad(a, b, c, count)),
+            (2, lambda: library.graphc_limit_stream_copy(a, b, count)),
+            (3, lambda: library.graphc_limit_stream_triad(a, b, c, count)),
             (1, lambda: library.graphc_limit_read(a, count)),
         )
         self._bandwidths.append(max(arrays * bytes_an_array / _seconds(run) for arrays, run in passes))
@@ -86,6 +88,7 @@ class Limits:
         )
         operations = FMA_STEPS * 16 * self.lanes * 2 * self.threads
         self._flops.append(operations / (time.perf_counter() - start))
+        return self._bandwidths[-1], self._flops[-1]
 
 
 class TorchLimits:

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,30 @@ def alternate(
     every round.
     """
     calls = {name: _calls_that_fit(call, round_seconds, warm_up) for name, call in candidates.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    order = list(candidates)
+    timers = {name: partial(_timed, call, calls[name]) for name, call in candidates.items()}
+    seconds = in_turn(timers, rounds, each_round)
+    return {name: Timing.of(seconds[name], calls[name]) for name in candidates}
+
+
+def in_turn(
+    timers: Mapping[str, Callable[[], float]], rounds: int, each_round: Callable[[], object] | None = None
+) -> dict[str, list[float]]:
+    """What each timer gave in each round: seconds a call, measured by the timer itself, in this process or another."""
+    seconds: dict[str, list[float]] = {name: [] for name in timers}
+    order = list(timers)
     for _ in range(rounds):
         if each_round is not None:
             each_round()
         for name in order:
-            # One call untimed: the first one pays for the caches that the candidate before it filled.
-            candidates[name]()
-            seconds[name].append(_seconds_a_call(candidates[name], calls[name]))
+            seconds[name].append(timers[name]())
         order = order[1:] + order[:1]
-    return {name: Timing.of(seconds[name], calls[name]) for name in candidates}
+    return seconds
+
+
+def _timed(call: Callable[[], object], calls: int) -> float:
+    # One call untimed: the first one pays for the caches that the candidate before it filled.
+    call()
+    return _seconds_a_call(call, calls)
 
 
 def _calls_that_fit(call: Callable[[], object], round_seconds: float, warm_up: int) -> int:

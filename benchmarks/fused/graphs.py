@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from graphc.ir.graph import Graph, InputKind
+from fused.rows import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON, EPSILON, SCALE
+from graphc.ir.graph import Graph, InputKind, Value
 from graphc.primitives.builder import Builder
 from graphc.types import DType, TensorType
-
-ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 def bias_gelu_residual(rows: int, columns: int) -> Graph:
@@ -39,7 +38,7 @@ def layer_norm(rows: int, columns: int, residual: bool) -> Graph:
     beta = b.input("beta", f32(columns))
     centred = b.sub(x, b.mean(x, [1], keepdims=True))
     variance = b.mean(b.mul(centred, centred), [1], keepdims=True)
-    normal = b.mul(centred, b.rsqrt(b.add(variance, 1e-5)))
+    normal = b.mul(centred, b.rsqrt(b.add(variance, EPSILON)))
     return b.finish({"y": b.add(b.mul(normal, gamma), beta)})
 
 
@@ -61,19 +60,6 @@ def adam(count: int) -> Graph:
     return b.finish({})
 
 
-def sgd_momentum(count: int) -> Graph:
-    """One SGD step with momentum 0.9 on `count` parameters, in place."""
-    b = Builder("sgd_momentum")
-    weight = b.input("weight", f32(count), InputKind.PARAMETER)
-    momentum = b.input("momentum", f32(count), InputKind.STATE)
-    gradient = b.input("gradient", f32(count))
-    rate = b.input("learning_rate", f32())
-    new_momentum = b.add(b.mul(momentum, 0.9), gradient)
-    b.update(momentum, new_momentum)
-    b.update(weight, b.sub(weight, b.mul(new_momentum, rate)))
-    return b.finish({})
-
-
 def cross_entropy(rows: int, classes: int) -> Graph:
     """Mean softmax cross-entropy of logits against class numbers, and its gradient by the logits."""
     b = Builder("cross_entropy")
@@ -89,6 +75,81 @@ def cross_entropy(rows: int, classes: int) -> Graph:
     onehot = b.cast(hit, DType.F32)
     gradient = b.mul(b.sub(b.div(e, total), onehot), 1.0 / rows)
     return b.finish({"loss": loss, "gradient": gradient})
+
+
+def rms_norm(rows: int, columns: int) -> Graph:
+    """RMSNorm of silu(a) * b over the last axis, times gamma."""
+    b = Builder("rms_norm")
+    gate, value = b.input("a", f32(rows, columns)), b.input("b", f32(rows, columns))
+    gamma = b.input("gamma", f32(columns))
+    gated = b.mul(b.mul(gate, b.sigmoid(gate)), value)
+    square = b.mean(b.mul(gated, gated), [1], keepdims=True)
+    return b.finish({"y": b.mul(b.mul(gated, b.rsqrt(b.add(square, EPSILON))), gamma)})
+
+
+def chain(count: int) -> Graph:
+    """Twelve elementwise operations."""
+    b = Builder("chain")
+    x, y = b.input("x", f32(count)), b.input("y", f32(count))
+    mixed = b.add(b.mul(x, y), x)
+    bent = b.tanh(mixed)
+    ratio = b.div(x, b.add(b.sqrt(b.abs(b.mul(bent, y))), 1.0))
+    return b.finish({"z": b.sub(b.maximum(b.mul(b.sigmoid(ratio), mixed), y), bent)})
+
+
+def reductions(rows: int, columns: int, axis: int) -> Graph:
+    """Sum, mean and maximum over one axis."""
+    b = Builder(f"reductions_axis{axis}")
+    x = b.input("x", f32(rows, columns))
+    return b.finish(
+        {"sum": b.sum(x, [axis]), "mean": b.mean(x, [axis]), "max": b.reduce("reduce_max", x, [axis])}
+    )
+
+
+def batch_norm(batch: int, channels: int, height: int, width: int) -> Graph:
+    """Batch norm with given statistics, ReLU, residual; NCHW."""
+    b = Builder("batch_norm")
+    shape = batch, channels, height, width
+    x, residual = b.input("x", f32(*shape)), b.input("residual", f32(*shape))
+    gamma, beta, mean, variance = (
+        b.input(name, f32(channels)) for name in ("gamma", "beta", "mean", "variance")
+    )
+
+    def spread(value: Value) -> Value:
+        return b.broadcast(value, shape, [1])
+
+    normal = b.mul(b.sub(x, spread(mean)), spread(b.rsqrt(b.add(variance, EPSILON))))
+    shifted = b.add(b.mul(normal, spread(gamma)), spread(beta))
+    return b.finish({"y": b.add(b.maximum(shifted, 0.0), residual)})
+
+
+def layer_norm_backward(rows: int, columns: int) -> Graph:
+    """Gradients of layer norm by x, gamma and beta, from the statistics of its forward pass."""
+    b = Builder("layer_norm_backward")
+    x, dy = b.input("x", f32(rows, columns)), b.input("dy", f32(rows, columns))
+    gamma = b.input("gamma", f32(columns))
+    mean, rstd = b.input("mean", f32(rows, 1)), b.input("rstd", f32(rows, 1))
+    normal, scaled = b.mul(b.sub(x, mean), rstd), b.mul(dy, gamma)
+    projected = b.mul(normal, b.mean(b.mul(scaled, normal), [1], keepdims=True))
+    inner = b.sub(b.sub(scaled, b.mean(scaled, [1], keepdims=True)), projected)
+    return b.finish(
+        {"dx": b.mul(rstd, inner), "dgamma": b.sum(b.mul(dy, normal), [0]), "dbeta": b.sum(dy, [0])}
+    )
+
+
+def transpose(batch: int, length: int, heads: int, width: int) -> Graph:
+    """X transposed by (0,2,1,3), times a constant, plus a residual."""
+    b = Builder("transpose")
+    x = b.input("x", f32(batch, length, heads, width))
+    residual = b.input("residual", f32(batch, heads, length, width))
+    return b.finish({"y": b.add(b.mul(b.transpose(x, [0, 2, 1, 3]), SCALE), residual)})
+
+
+def gemm(n: int) -> Graph:
+    """ReLU of x @ weight + bias."""
+    b = Builder("gemm")
+    x, weight, bias = b.input("x", f32(n, n)), b.input("weight", f32(n, n)), b.input("bias", f32(n))
+    return b.finish({"y": b.maximum(b.add(b.emit("dot", x, weight), bias), 0.0)})
 
 
 def f32(*shape: int) -> TensorType:

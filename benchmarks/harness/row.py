@@ -64,12 +64,12 @@ class Row:
         return "memory" if self.nbytes / bandwidth >= self.flops / peak else "arithmetic"
 
 
-def error_of(row: Row, results: Sequence[Any], references: Sequence[Array]) -> float:
-    """How far results are from float64 references; infinite for a NaN or another shape."""
+def relative_error(results: Sequence[Any], references: Sequence[Array], norm: str = "largest") -> float:
+    """How far results are from float64 references; infinite for a NaN or another shape. `norm` as in Row."""
     arrays = [np.asarray(result) for result in results]
     if [array.shape for array in arrays] != [reference.shape for reference in references]:
         return math.inf
-    if row.norm == "largest":
+    if norm == "largest":
         return max((_largest(*pair) for pair in zip(arrays, references, strict=True)), default=math.inf)
     return _whole(arrays, references)
 

@@ -133,6 +133,11 @@ def test_weights_of_mxnet(name: str, arguments: dict[str, Any], expected: list[f
             create("adam", learning_rate=0.1, wd=0.1, epsilon=1e-12),
             lambda p: torch.optim.Adam(p, 0.1, eps=1e-12, weight_decay=0.1),
         ),
+        (create("adamw", learning_rate=0.1), lambda p: torch.optim.AdamW(p, 0.1)),
+        (
+            create("adamw", learning_rate=0.1, wd=0.3, beta1=0.8, beta2=0.95, epsilon=0.01),
+            lambda p: torch.optim.AdamW(p, 0.1, betas=(0.8, 0.95), eps=0.01, weight_decay=0.3),
+        ),
         (create("adamax", learning_rate=0.1), lambda p: torch.optim.Adamax(p, 0.1, eps=1e-8)),
     ],
     ids=lambda value: type(value).__name__,
@@ -209,7 +214,7 @@ def test_schedulers_set_the_rate() -> None:
 
 
 def test_names_in_any_case() -> None:
-    for name in ("SGD", "NAG", "Adam", "AdaGrad", "RMSProp", "AdaDelta", "Ftrl", "Adamax", "Signum"):
+    for name in ("SGD", "NAG", "Adam", "AdamW", "AdaGrad", "RMSProp", "AdaDelta", "Ftrl", "Adamax", "Signum"):
         assert type(create(name)) is type(create(name.lower())) is getattr(optimizers, name)
 
 

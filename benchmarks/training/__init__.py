@@ -1,0 +1,1 @@
+"""Training steps: forward, backward and update of whole networks."""
