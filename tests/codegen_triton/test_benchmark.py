@@ -11,7 +11,7 @@ import torch
 
 from graphc.runtime.gpu.interpreter import Interpreter
 
-MODULES = ("candidate", "fused", "fused.graphs", "gpu_fused")
+MODULES = ("fused", "fused.graphs", "fused.rows", "gpu_fused", "harness", "harness.row")
 
 
 @pytest.fixture
