@@ -3,7 +3,8 @@
 A convolution or product followed by additions and multiplications with one constant number a channel is
 s[c] * (w[c] x) + t[c] = (s[c] * w[c]) x + t[c]: the scale goes into the weight, the shift is one addition. With
 constant statistics (`is_train=False` or `use_global_stats`) that is a BatchNorm; `passes/constants.py` then computes
-the scaled weight once. It changes rounding, so it belongs to level 2.
+the scaled weight once. A sum over windows in between is linear too, while nothing was added before it. All this
+changes rounding, so it belongs to level 2.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from graphc.types import Dim, DType
 _PRECISE = (DType.F32, DType.F64)
 """Types in which a scaled weight loses no more than the scaled result would."""
 
+_SUMS = ("add", "sub")
+_PRODUCTS = ("mul", "div")
+_WINDOWS = "window_sum"
+
 Factor = Value | Scalar | None
 """A number a channel, one number, or the neutral element."""
 
@@ -33,7 +38,10 @@ class _Weight(NamedTuple):
 
 
 class _Chain(NamedTuple):
-    """A contraction and the additions and multiplications that follow it, each the only reader of the one before."""
+    """A contraction and the sums over windows, additions and multiplications that follow it.
+
+    Each is the only reader of the one before, and no sum over windows follows an addition.
+    """
 
     contraction: Node
     weight: _Weight
@@ -78,12 +86,14 @@ def _chain(graph: Graph, node: Node, fixed: frozenset[str]) -> _Chain | None:
     steps: list[Node] = []
     current = node
     while (after := _next(graph, current, weight.result_axis, fixed)) is not None:
+        if after.primitive == _WINDOWS and any(step.primitive in _SUMS for step in steps):
+            break
         steps.append(after)
         current = after
-    while steps and steps[-1].primitive in ("add", "sub"):
-        # What follows the last factor stays as it is: the epilogue adds it.
+    while steps and steps[-1].primitive == _WINDOWS:
         steps.pop()
-    return _Chain(node, weight, tuple(steps)) if steps else None
+    scaled = any(step.primitive in _PRODUCTS for step in steps)
+    return _Chain(node, weight, tuple(steps)) if scaled else None
 
 
 def _next(graph: Graph, node: Node, axis: int, fixed: frozenset[str]) -> Node | None:
@@ -93,8 +103,11 @@ def _next(graph: Graph, node: Node, axis: int, fixed: frozenset[str]) -> Node | 
     if len(readers) != 1 or name in graph.results:
         return None
     (reader,) = readers
+    if reader.primitive == _WINDOWS:
+        # Windows over the trailing axes leave the channels apart.
+        return reader if axis < node.output.type.rank - len(reader.attributes["kernel"]) else None
     position = next((k for k, value in enumerate(reader.inputs) if value.name == name), 0)
-    if reader.primitive not in ("add", "sub", "mul", "div") or reader.inputs[0].name == reader.inputs[1].name:
+    if reader.primitive not in (*_SUMS, *_PRODUCTS) or reader.inputs[0].name == reader.inputs[1].name:
         return None
     if position == 1 and reader.primitive in ("sub", "div"):
         return None
@@ -149,6 +162,9 @@ class _Folding:
         operand = operands[weight.operand]
         operands[weight.operand] = self.builder.mul(operand, self.along(scale, operand, weight.axis))
         result = self.builder.emit(node.primitive, *operands, **node.attributes)
+        for step in chain.steps:
+            if step.primitive == _WINDOWS:
+                result = self.builder.emit(step.primitive, result, **step.attributes)
         if shift is None:
             return result
         return self.builder.add(result, self.along(shift, result, weight.result_axis))
@@ -167,9 +183,12 @@ class _Folding:
         made = chain.contraction.output.name
         extent = chain.contraction.output.type.shape[chain.weight.result_axis]
         for step in chain.steps:
+            if step.primitive == _WINDOWS:
+                made = step.output.name
+                continue
             position = 1 - next(k for k, value in enumerate(step.inputs) if value.name == made)
             factor = self.factor(step.inputs[position], extent)
-            if step.primitive in ("mul", "div"):
+            if step.primitive in _PRODUCTS:
                 scale = self.apply(step.primitive, scale, factor, 1.0)
                 shift = None if shift is None else self.apply(step.primitive, shift, factor, 0.0)
             else:
