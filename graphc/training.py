@@ -9,6 +9,7 @@ from typing import Any
 from graphc.diagnostics import fail
 from graphc.ir.graph import Graph, Input, InputKind, Origin, Value
 from graphc.optimizer import Optimizer
+from graphc.passes.attention import RecognizeAttention
 from graphc.passes.gradient import gradient
 from graphc.primitives.builder import Builder
 from graphc.symbol.symbol import Symbol
@@ -46,6 +47,7 @@ def training_graph(
     trained = _trained(graph) if wrt is None else tuple(dict.fromkeys(wrt))
     if not trained:
         raise fail("G404", f"{graph.name} has no parameters to train")
+    graph = RecognizeAttention()(graph)
     joint = gradient(graph, trained)
     gradients = joint.outputs[len(graph.outputs) :]
     forward = replace(joint, outputs=graph.outputs, output_names=graph.output_names)

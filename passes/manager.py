@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from graphc.diagnostics import EXIT_BUG, Diagnostic, GraphcError
 from graphc.ir.graph import Graph, Node
+from graphc.passes.attention import RecognizeAttention
 from graphc.passes.base import NodeError, Pass
 from graphc.passes.cse import ShareCommon
 from graphc.passes.fold import Fold
@@ -74,8 +75,9 @@ def default_pipeline(level: int = 2) -> tuple[Pass, ...]:
     if level == 0:
         return needed
     strict = level == 1
-    exact: tuple[Pass, ...] = (*needed, Fold(strict=strict), ShareCommon(), Simplify(strict=strict))
-    return exact if strict else (*exact, FoldScales())
+    first = needed if strict else (*needed, RecognizeAttention())
+    swept: tuple[Pass, ...] = (*first, Fold(strict=strict), ShareCommon(), Simplify(strict=strict))
+    return swept if strict else (*swept, FoldScales())
 
 
 class PassManager:

@@ -122,12 +122,13 @@ def with_labels(symbol: Symbol, shapes: Shapes) -> dict[str, tuple[Any, ...]]:
 
 def gradient_graph(graph: Graph) -> Graph:
     """The graph with the gradients of all its parameters; error G404 when it has none."""
+    from graphc.passes.attention import RecognizeAttention
     from graphc.passes.gradient import gradient
 
     parameters = [item.name for item in graph.inputs if item.kind is InputKind.PARAMETER]
     if not parameters:
         raise fail("G404", f"{graph.name} has no parameters to take gradients of")
-    return gradient(graph, parameters)
+    return gradient(RecognizeAttention()(graph), parameters)
 
 
 def make_optimizer(text: str) -> Optimizer:

@@ -23,6 +23,7 @@ from graphc.driver.compile import Options, compile
 from graphc.driver.executable import RANDOM_STATE, Executable
 from graphc.driver.ndarray import NDArray, array, zeros
 from graphc.ir.graph import Graph
+from graphc.passes.attention import RecognizeAttention
 from graphc.passes.gradient import gradient
 from graphc.passes.split import split
 from graphc.runtime.context import Context
@@ -194,7 +195,7 @@ class Executor:
         return {}
 
     def _joint_graph(self, with_heads: bool) -> Graph:
-        graph = self._training_graph
+        graph = RecognizeAttention()(self._training_graph)
         wrt = [name for name in self.arg_dict if self._grad_req[name] != "null"]
         heads = {name: f"{name}_head" if with_heads else "ones" for name in graph.output_names}
         return gradient(graph, wrt, heads, {name: self._grad_req[name] for name in wrt})
