@@ -17,7 +17,7 @@
 // Error      about 10 times that of direct sums: 1e-6 of the largest output in f32. A NaN or an infinity in the image
 //            spreads over the tiles that it touches; images or weights beyond 1e35 may overflow where direct sums do not.
 // Order      every sum in an order fixed by the shape and the plan, not by the number of threads.
-// Scratch    gc_winograd_scratch(plan) bytes a thread, see scratch.h.
+// Scratch    gc_winograd_sizes::bytes() a thread, see scratch.h.
 #ifndef GC_WINOGRAD_H
 #define GC_WINOGRAD_H
 
@@ -44,7 +44,8 @@ struct gc_winograd_sizes {
         sums_point(p.tiles * sums_row + 16),
         piece((4 * GC_WINOGRAD_PIECE + 2) * 6 * GC_LANES(T) + GC_LANES(T) * GC_LANES(T)) {}
 
-  int64_t bytes() const { return (GC_POINTS * (image_point + sums_point) + 2 * piece) * (int64_t)sizeof(T); }
+  // With room to begin at a cache line, wherever the scratch begins.
+  int64_t bytes() const { return (GC_POINTS * (image_point + sums_point) + 2 * piece) * (int64_t)sizeof(T) + 64; }
 };
 
 // ---- one dimension of the transforms ----
@@ -309,7 +310,7 @@ void gc_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_
                        const Epilogue& epilogue) {
   constexpr int64_t L = GC_LANES(T);
   const gc_winograd_sizes<T> z(s, p);
-  T* const image = (T*)gc_scratch(z.bytes());
+  T* const image = (T*)gc_round_up((int64_t)gc_scratch(z.bytes()), 64);
   T* const sums = image + GC_POINTS * z.image_point;
   T* const stage = sums + GC_POINTS * z.sums_point;
   gc_winograd_image_block(s, z, tile, tiles, x, image, stage);

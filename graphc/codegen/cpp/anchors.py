@@ -20,6 +20,7 @@ from graphc.codegen.cpp.recurrence import print_recurrence, print_recurrence_gra
 from graphc.codegen.cpp.recurrence import workspace as recurrence_workspace
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
+from graphc.codegen.cpp.winograd import Winograd, winograd
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import (
     Access,
@@ -33,11 +34,12 @@ from graphc.ir.kernel import (
     Parameter,
     Store,
 )
-from graphc.types import Dim, DType, product, same_shape
+from graphc.types import Dim, DType, TensorType, product, same_shape
 
 _TEMPLATED = (DType.F32, DType.F64)
 _RECURRENCES = ("recurrence", "recurrence_gradient")
 _SUMS_IN_MEMORY = ("convolution_data_gradient", "scatter_add")
+PACKED_WEIGHT = "anchor_weight"  # the parameter that holds a weight which its template packs
 WORKSPACE = "anchor_result"  # the parameter that holds a result which its template sums in memory
 
 
@@ -53,14 +55,31 @@ def has_template(kernel: Kernel) -> bool:
     return planar and all(type.dtype is anchor.accumulator for type in operands)
 
 
-def workspace(kernel: Kernel) -> Parameter | None:
-    """The result as a buffer of its own, where the template sums in memory and no output can serve."""
+def workspaces(kernel: Kernel) -> tuple[Parameter, ...]:
+    """Buffers of the kernel's own: for a result that its template sums in memory, for a weight that it packs."""
     anchor = kernel.anchor
     if anchor is not None and anchor.primitive in _RECURRENCES:
-        return recurrence_workspace(kernel, anchor)
-    if anchor is None or anchor.primitive not in _SUMS_IN_MEMORY or not has_template(kernel):
+        return (recurrence_workspace(kernel, anchor),)
+    if anchor is None or not has_template(kernel):
+        return ()
+    found = []
+    if anchor.primitive in _SUMS_IN_MEMORY and not _plain_output(kernel):
+        found.append(Parameter(WORKSPACE, anchor.result, Access.OUT))
+    plan = _winograd(kernel, anchor)
+    if plan is not None and PACKED_OPERAND not in anchor.attributes:
+        type = TensorType(anchor.accumulator, (plan.packed_elements(constant=False),))
+        found.append(Parameter(PACKED_WEIGHT, type, Access.OUT))
+    return tuple(found)
+
+
+def _winograd(kernel: Kernel, anchor: AnchorOperation) -> Winograd | None:
+    """How Winograd's algorithm computes the convolution, None where direct sums do."""
+    if anchor.primitive not in ("convolution", "convolution_data_gradient"):
         return None
-    return None if _plain_output(kernel) else Parameter(WORKSPACE, anchor.result, Access.OUT)
+    constant = PACKED_OPERAND in anchor.attributes
+    image, weight = (kernel.parameter(name).type.shape for name in anchor.operands)
+    weight = anchor.attributes.get(PACKED_SHAPE, weight)
+    return winograd(image, anchor.result.shape, weight[2:], anchor.attributes, anchor.accumulator, constant)
 
 
 def _plain_output(kernel: Kernel) -> str | None:
@@ -214,18 +233,54 @@ def _geometry(call: _Call, x: tuple[Dim, ...], w: tuple[Dim, ...], y: tuple[Dim,
 def _print_forward(call: _Call) -> tuple[str, ...]:
     x, w = call.shapes
     shape = _geometry(call, x, w, call.anchor.result.shape)
-    call.out.line(f"gc_conv_forward<{call.type}>({shape}, {', '.join(call.data)},")
+    arguments, c = ", ".join(call.data), call.type
+    plan = _winograd(call.kernel, call.anchor)
+    if plan is None:
+        call.out.line(f"gc_conv_forward<{c}>({shape}, {arguments},")
+        header = "conv.h"
+    else:
+        header = _open_winograd(call, plan)
+        if call.packed == 1:
+            call.out.line(f"gc_winograd<{c}>({shape}, {plan}, {arguments},")
+        else:
+            packed = call.buffers[PACKED_WEIGHT]
+            call.out.line(f"gc_winograd_forward<{c}>({shape}, {plan}, {arguments}, {packed},")
     call.epilogue([call.index(axis) for axis in call.axes[:2]], call.axes[2:])
-    return ("gemm.h", "conv.h")
+    return (header,)
+
+
+def _open_winograd(call: _Call, plan: Winograd) -> str:
+    """Claim the scratch of its threads; the header."""
+    call.out.scratch.append(plan.scratch_bytes(call.target.lanes(call.anchor.accumulator.itemsize)))
+    call.out.line("const gc_scratch_scope scope(team);")
+    return "winograd.h"
+
+
+def _pack_convolution(call: _Call) -> tuple[str, ...]:
+    """The weight as Winograd's algorithm reads it."""
+    (w,) = call.shapes
+    values = ", ".join(map(dim_text, (1, 1, w[1], w[0], 1, 1, 1, 1, 3, 3, 1, 1, 0, 0, 1, 1)))
+    name, result = call.names.new("shape"), call.buffers[call.kernel.parameters[1].name]
+    call.out.line(f"const gc_conv_shape {name} = {{{values}}};")
+    call.out.line(
+        f"gc_winograd_pack_weight<{call.type}>({name}, false, 0, {dim_text(w[0])}, {call.data[0]}, {result});"
+    )
+    return ("winograd.h",)
 
 
 def _print_data_gradient(call: _Call) -> tuple[str, ...]:
     dy, w = call.shapes
     shape = _geometry(call, call.anchor.result.shape, w, dy)
     result = call.buffers[_plain_output(call.kernel) or WORKSPACE]
-    call.out.line(f"gc_conv_data_gradient<{call.type}>({shape}, {', '.join(call.data)}, {result},")
+    plan = _winograd(call.kernel, call.anchor)
+    header, name, more = "conv.h", "gc_conv_data_gradient", ""
+    if plan is not None:
+        header, name = _open_winograd(call, plan), "gc_winograd_data_gradient"
+        more = f", {call.buffers[PACKED_WEIGHT]}"
+    cut = f", {plan}" if plan is not None else ""
+    call.out.line(f"{name}<{call.type}>({shape}{cut}, {', '.join(call.data)}, {result}{more},")
     call.epilogue([call.index(axis) for axis in call.axes[:2]], call.axes[2:])
-    return ("gemm.h", "conv.h")
+    return (header,)
 
 
 def _print_weight_gradient(call: _Call) -> tuple[str, ...]:
@@ -288,9 +343,7 @@ def _is_copy(nest: Nest, name: str) -> bool:
     return all(isinstance(s, Store) and s.buffer == name and s.value in loads for s in rest)
 
 
-_WHOLE: Mapping[
-    str, Callable[[Writer, Kernel, AnchorOperation, dict[str, str], Names], tuple[str, ...]]
-] = {
+_WHOLE: Mapping[str, Callable[[Writer, Kernel, AnchorOperation, dict[str, str], Names], tuple[str, ...]]] = {
     "attention": print_attention,
     "attention_gradient": print_attention_gradient,
     "recurrence": print_recurrence,
@@ -304,4 +357,7 @@ _TEMPLATES: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {
     "convolution_weight_gradient": _print_weight_gradient,
     PACK: _print_pack,
 }
-_PACKS: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {"dot": _pack_dot}
+_PACKS: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {
+    "dot": _pack_dot,
+    "convolution": _pack_convolution,
+}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from graphc.codegen.cpp.equal import structure
+from graphc.codegen.cpp.winograd import winograd
 from graphc.ir.graph import Attributes, Graph
 from graphc.ir.kernel import Access, AnchorOperation, Kernel, Parameter
 from graphc.ir.program import Buffer, Program, Role, Step
@@ -43,8 +44,18 @@ def _dot(kernel: Kernel, anchor: AnchorOperation) -> Packing | None:
     return Packing(1, inner * (-(-columns // lanes) * lanes)) if columns > 1 and inner else None
 
 
+def _convolution(kernel: Kernel, anchor: AnchorOperation) -> Packing | None:
+    """The weight, where Winograd's algorithm pays."""
+    image, weight = (kernel.parameter(name).type.shape for name in anchor.operands)
+    plan = winograd(
+        image, anchor.result.shape, weight[2:], anchor.attributes, anchor.accumulator, constant=True
+    )
+    return Packing(1, plan.packed_elements(constant=True)) if plan is not None else None
+
+
 PACKED: Mapping[str, Callable[[Kernel, AnchorOperation], Packing | None]] = {
     "dot": _dot,
+    "convolution": _convolution,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from graphc.codegen.cpp.anchors import workspace
+from graphc.codegen.cpp.anchors import workspaces
 from graphc.codegen.cpp.equal import structure
 from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names, dim_text
 from graphc.codegen.cpp.kernels import Function, generate_function
@@ -22,7 +22,7 @@ FLAGS = (
 UNIT_LINES = 700
 TEMPLATE_LINES = {
     "tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20, "attention.h": 60, "attention_gradient.h": 60,
-    "recurrence.h": 60, "recurrence_gradient.h": 60,
+    "recurrence.h": 60, "recurrence_gradient.h": 60, "winograd.h": 120,
 }  # fmt: skip
 HEADERS = (
     "prelude.h",
@@ -34,6 +34,7 @@ HEADERS = (
     "packed.h",
     "gemm.h",
     "conv.h",
+    "winograd.h",
     "scatter.h",
     "attention.h",
     "attention_gradient.h",
@@ -79,13 +80,13 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
         files = [(entry, _entry_unit(program, target, functions, []))]
         files.append(
             (
-                f"{stem}.h",
+                f"{stem}_kernels.h",
                 render("cpp/program.h.j2", title=program.name, declarations=_declarations(distinct)),
             )
         )
         labels = [(entry, "the entry point")]
         for number, unit in enumerate(units, 1):
-            files.append((f"{stem}_{number}.cpp", _kernel_unit(program, f"{stem}.h", number, unit)))
+            files.append((f"{stem}_{number}.cpp", _kernel_unit(program, f"{stem}_kernels.h", number, unit)))
             labels.append((f"{stem}_{number}.cpp", _names(unit)))
     files += _headers(distinct)
     prologue = generate(program.prologue, target) if program.prologue is not None else None
@@ -93,18 +94,17 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
 
 
 def add_workspaces(program: Program) -> Program:
-    """Give every anchor that sums in memory a buffer for its result, where none of its outputs can serve."""
-    needs = [workspace(kernel) for kernel in program.kernels]
+    """Give anchors the buffers of their own that their templates ask for."""
+    needs = [workspaces(kernel) for kernel in program.kernels]
     if not any(needs):
         return program
     kernels = tuple(
-        replace(kernel, parameters=(*kernel.parameters, need)) if need else kernel
+        replace(kernel, parameters=(*kernel.parameters, *need)) if need else kernel
         for kernel, need in zip(program.kernels, needs, strict=True)
     )
     buffers, steps = list(program.buffers), []
     for step in program.steps:
-        need = needs[step.kernel]
-        if need:
+        for need in needs[step.kernel]:
             step = replace(step, arguments=(*step.arguments, len(buffers)))
             kernel = program.kernels[step.kernel]
             buffers.append(
@@ -174,7 +174,7 @@ def _entry_unit(
 ) -> str:
     from graphc import __version__
 
-    header = f"{Names().new(program.name)}.h"
+    header = f"{Names().new(program.name)}_kernels.h"
     return render(
         "cpp/program.cpp.j2",
         title=f"program {program.name}",
@@ -221,6 +221,7 @@ def _calls(program: Program, functions: list[Function]) -> list[str]:
         kernel, function = program.kernels[step.kernel], functions[step.kernel]
         arguments = [
             f"({MEMORY_TYPES[parameter.type.dtype]}*)buffers[{index}]"
+            + (f" + {offset}" if (offset := step.offset(index)) else "")
             for parameter, index in zip(kernel.parameters, step.arguments, strict=True)
         ]
         calls.append(f"{function.name}({', '.join([*arguments, *function.symbols])});")

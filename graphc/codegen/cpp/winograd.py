@@ -52,7 +52,7 @@ class Winograd:
         image = self.tiles * (_round_up(self.inputs, lanes) + _LINE) + _LINE
         sums = self.tiles * (self.outputs_at_once + _LINE) + _LINE
         piece = (TILE * _PIECE_TILES + 2) * 6 * lanes + lanes * lanes
-        return 4 * (POINTS * (image + sums) + 2 * piece)
+        return 4 * (POINTS * (image + sums) + 2 * piece) + 64
 
 
 def winograd(
@@ -69,13 +69,16 @@ def winograd(
     """
     plain = (
         dtype is DType.F32
+        and len(image) == 4
         and tuple(kernel) == (3, 3)
         and all(tuple(attributes[name]) == (1, 1) for name in ("stride", "dilate"))
         and attributes.get("groups", 1) == 1
         and all(0 <= pad <= 2 for pad in attributes["pad"])
     )
-    inputs, outputs, height, width = image[1], result[1], result[2], result[3]
-    if not plain or not all(isinstance(size, int) for size in (inputs, outputs, height, width)):
+    if not plain:
+        return None
+    inputs, outputs, height, width = image[1], *result[1:]
+    if not all(isinstance(size, int) for size in (inputs, outputs, height, width)):
         return None
     assert isinstance(inputs, int) and isinstance(outputs, int)
     assert isinstance(height, int) and isinstance(width, int)
