@@ -52,7 +52,7 @@ class Broken:
 def test_runs_in_order_and_reports() -> None:
     graph = example()
     result, report = PassManager(default_pipeline(), verify=True).run(graph)
-    names = ["strip_markers", "prune", "fold", "cse", "simplify", "fold_scales"]
+    names = ["strip_markers", "prune", "attention", "fold", "cse", "simplify", "fold_scales"]
     assert [run.name for run in report.runs] == names
     assert [node.primitive for node in result.nodes] == ["tanh", "add"]
     assert (report.nodes_before, report.nodes_after, report.verified) == (7, 2, True)
@@ -148,8 +148,8 @@ def test_dumps_into_a_folder(tmp_path: Path) -> None:
     result, _ = PassManager(default_pipeline(), dump=tmp_path / "dump").run(example())
     files = sorted((tmp_path / "dump").iterdir())
     assert [file.name for file in files] == [
-        "00-input.txt", "01-strip_markers.txt", "02-prune.txt", "03-fold.txt", "04-cse.txt", "05-simplify.txt",
-            "06-fold_scales.txt",
+        "00-input.txt", "01-strip_markers.txt", "02-prune.txt", "03-attention.txt", "04-fold.txt", "05-cse.txt",
+            "06-simplify.txt", "07-fold_scales.txt",
     ]  # fmt: skip
     assert parse_graph(files[0].read_text()) == example()
     assert parse_graph(files[-1].read_text()) == result
