@@ -25,7 +25,10 @@ PEERS = ("none", "eager", "compile")
 
 @dataclass(frozen=True, slots=True)
 class KernelResult:
-    """A kernel's time, and its fraction of the limit that binds it: memory, or multiply-adds of a contraction."""
+    """A kernel's time, and its fraction of the limit that binds it: memory, or multiply-adds of a contraction.
+
+    With launches > 1 the bytes, operations and seconds are those of all its launches in one run of the program.
+    """
 
     kernel: str
     origins: tuple[str, ...]
@@ -38,6 +41,7 @@ class KernelResult:
     bound: str
     fraction: float
     in_cache: bool
+    launches: int = 1
 
 
 @click.command()
@@ -49,9 +53,12 @@ class KernelResult:
     show_default=True,
     help="Beside torch eager, beside eager and torch.compile, or alone.",
 )
+@click.option(
+    "--steps", is_flag=True, help="Time the kernels inside the running program, not each by itself."
+)
 @click.option("--rounds", default=11, show_default=True, type=click.IntRange(1), help="Alternating rounds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with a schema number.")
-def bench(request: Request, peers: str, rounds: int, as_json: bool) -> None:
+def bench(request: Request, peers: str, steps: bool, rounds: int, as_json: bool) -> None:
     """Measure each kernel of MODEL, and the whole program beside torch, in alternating rounds."""  # fmt: skip
     from graphc.driver.compile import compile
     from graphc.runtime.limits import Limits, TorchLimits
@@ -61,7 +68,12 @@ def bench(request: Request, peers: str, rounds: int, as_json: bool) -> None:
     inputs = complete_inputs(executable, {}, request)
     device = executable.backend.device
     limits = Limits() if device.type == "cpu" else TorchLimits(device)
-    kernels = measure_kernels(executable, dict(request.sizes), request.target, limits, rounds)
+    if steps:
+        from graphc.cli.step_bench import measure_steps
+
+        kernels = measure_steps(executable, inputs, dict(request.sizes), limits, rounds)
+    else:
+        kernels = measure_kernels(executable, dict(request.sizes), request.target, limits, rounds)
     calls = program_calls(executable, inputs, dict(request.sizes), peers)
     programs = alternate(calls, rounds=rounds, each_round=limits.probe)
     if as_json:
@@ -164,8 +176,9 @@ def show_kernels(model: str, kernels: list[KernelResult], limits: AnyLimits) -> 
         percent = f"{100 * result.fraction:.0f}%" + (
             "*" if result.in_cache and result.bound == "memory" else ""
         )
+        launches = f" x{result.launches}" if result.launches > 1 else ""
         rows.append((
-            result.kernel,
+            f"{result.kernel}{launches}",
             format_bytes(result.nbytes),
             format_seconds(result.median_seconds),
             format_seconds(result.iqr_seconds),

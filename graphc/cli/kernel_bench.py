@@ -52,9 +52,7 @@ def kernel_case(program: Program, kernel: Kernel, sizes: Mapping[str, int], targ
         frame.run()
         synchronize(backend.device)
 
-    moved = sum(
-        evaluate(p.type.nbytes, sizes) * (2 if p.access is Access.INOUT else 1) for p in kernel.parameters
-    )
+    moved = bytes_moved(kernel, sizes)
     return KernelCase(kernel, call, moved, contraction_flops(kernel, sizes), tuple(tensors))
 
 
@@ -71,6 +69,13 @@ def single_step(program: Program, kernel: Kernel) -> Program:
         inputs=tuple((name, index) for name, index, access in named if access is not Access.OUT),
         outputs=tuple((name, index) for name, index, access in named if access is Access.OUT),
         symbols=kernel.symbols,
+    )
+
+
+def bytes_moved(kernel: Kernel, sizes: Mapping[str, int]) -> int:
+    """Bytes of the kernel's parameters, twice where they are read and written."""
+    return sum(
+        evaluate(p.type.nbytes, sizes) * (2 if p.access is Access.INOUT else 1) for p in kernel.parameters
     )
 
 

@@ -139,6 +139,7 @@ class CpuFrame:
     def __init__(self, backend: CpuBackend, sizes: Mapping[str, int]) -> None:
         program = backend.program
         self._native = backend.native
+        self._steps = len(program.steps)
         plan = backend.plan(sizes)
         try:
             self._arena = allocate(plan.size)
@@ -157,6 +158,10 @@ class CpuFrame:
 
     def run(self) -> None:
         self._native.run(self._table, self._sizes)
+
+    def profile(self) -> list[float]:
+        """As `run`; the seconds of each step of the program."""
+        return self._native.profile(self._table, self._sizes, self._steps)
 
 
 class GpuBackend:

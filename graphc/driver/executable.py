@@ -21,7 +21,7 @@ import torch
 from graphc.diagnostics import Diagnostic, GraphcError, closest, fail
 from graphc.driver import random
 from graphc.driver.arguments import as_tensor, is_scalar, size_solver, wrapper
-from graphc.driver.backend import Backend, Frame
+from graphc.driver.backend import Backend, CpuBackend, CpuFrame, Frame
 from graphc.driver.constants import Constants, mark_written
 from graphc.driver.initializer import Initializer
 from graphc.ir.graph import Graph, Input, InputKind
@@ -230,8 +230,25 @@ class Executable:
         results, wrap = self._call(arguments, named, out or {})
         return {name: wrap(tensor) for (name, _, _), tensor in zip(self._outputs, results, strict=True)}
 
+    def profile(self, *arguments: Any, **named: Any) -> list[float]:
+        """Run once, updates included; the seconds of each step of `program.steps`. Error G506 where not on a CPU."""
+        if not isinstance(self._backend, CpuBackend):
+            raise fail("G506", f"the steps of target {self.target} are not timed", help='target="cpu"')
+        seconds: list[float] = []
+
+        def execute(frame: Frame) -> None:
+            assert isinstance(frame, CpuFrame)
+            seconds.extend(frame.profile())
+
+        self._call(arguments, named, {}, execute)
+        return seconds
+
     def _call(
-        self, arguments: tuple[Any, ...], named: dict[str, Any], out: Mapping[str, Any]
+        self,
+        arguments: tuple[Any, ...],
+        named: dict[str, Any],
+        out: Mapping[str, Any],
+        execute: Callable[[Frame], None] = lambda frame: frame.run(),
     ) -> tuple[list[torch.Tensor], Callable[[torch.Tensor], Any]]:
         if arguments:
             named = self._positional(arguments, named)
@@ -246,10 +263,10 @@ class Executable:
         key = tuple(sizes.values())
         given = self._check_out(out, sizes) if out else {}
         if self._run_lock is None:
-            results = self._run(key, sizes, tensors, given)
+            results = self._run(key, sizes, tensors, given, execute)
         else:
             with self._run_lock:
-                results = self._run(key, sizes, tensors, given)
+                results = self._run(key, sizes, tensors, given, execute)
         return results, wrapper(named)
 
     def _run(
@@ -258,6 +275,7 @@ class Executable:
         sizes: dict[str, int],
         tensors: dict[str, torch.Tensor],
         given: Mapping[str, torch.Tensor],
+        execute: Callable[[Frame], None],
     ) -> list[torch.Tensor]:
         frame = self._take_frame(key, sizes)
         index = self._index
@@ -276,7 +294,7 @@ class Executable:
             if buffer.role is Role.OUTPUT:
                 frame.bind(position, result)
             results.append(result)
-        frame.run()
+        execute(frame)
         if self._run_lock is not None:
             mark_written(self._written)
         self._give_frame(key, frame)

@@ -2,6 +2,7 @@
 
     native = load(sources)
     native.run(pointers, sizes)      # char* buffers[], int64_t sizes[]; the GIL is released while it runs
+    native.profile(pointers, sizes, steps)      # the same, and the seconds of each step
 
 The library keeps nothing between calls: scratch lies in the frame of each, so several threads may run one program.
 """
@@ -20,6 +21,7 @@ from graphc.runtime.toolchain import build_library, find_toolchain
 
 LIBRARY = "program.so"
 ENTRY_POINT = "graphc_run"
+PROFILE_POINT = "graphc_profile"
 
 
 class Sources(Protocol):
@@ -50,15 +52,27 @@ class NativeProgram:
 
         Takes ctypes arrays (nothing is copied) or sequences of integers. Error G601 when the program reports one.
         """
-        table = pointers if isinstance(pointers, ctypes.Array) else _array(ctypes.c_void_p, pointers)
-        dims = sizes if isinstance(sizes, ctypes.Array) else _array(ctypes.c_int64, sizes)
+        table, dims = _array(ctypes.c_void_p, pointers), _array(ctypes.c_int64, sizes)
         status = self._entry(ctypes.addressof(table), ctypes.addressof(dims))
         if status != 0:
             raise GraphcError(Diagnostic("G601", f"program {self.name} stopped with status {status}"))
 
+    def profile(self, pointers: Any, sizes: Any, steps: int) -> list[float]:
+        """Run the whole program of so many steps; the seconds that each took."""
+        table, dims, seconds = (
+            _array(ctypes.c_void_p, pointers),
+            _array(ctypes.c_int64, sizes),
+            _array(ctypes.c_double, [0.0] * steps),
+        )
+        entry = self._library[PROFILE_POINT]
+        entry.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+        entry.restype = ctypes.c_int32
+        entry(ctypes.addressof(table), ctypes.addressof(dims), ctypes.addressof(seconds))
+        return list(seconds)[:steps]
 
-def _array(kind: Any, values: Sequence[int]) -> Any:
-    return (kind * max(len(values), 1))(*values)
+
+def _array(kind: Any, values: Sequence[Any]) -> Any:
+    return values if isinstance(values, ctypes.Array) else (kind * max(len(values), 1))(*values)
 
 
 def load(sources: Sources) -> NativeProgram:

@@ -37,6 +37,27 @@ def test_bench_prints_tables(graphc: Command) -> None:
     assert "limits probed in the same rounds" in result.out
 
 
+def test_bench_times_the_steps_of_the_running_program(graphc: Command) -> None:
+    command = (
+        "bench",
+        "net.py",
+        "--optimizer",
+        "sgd",
+        "--rounds",
+        "1",
+        "--peers",
+        "none",
+        "--steps",
+        "--json",
+    )
+    data = graphc(*command).json
+    program = lower(Request("net.py", {}, {}, False, "sgd", {}, 0, "cpu").graph()).program
+    assert {kernel["kernel"] for kernel in data["kernels"]} == {kernel.name for kernel in program.kernels}
+    assert sum(kernel["launches"] for kernel in data["kernels"]) == len(program.steps)
+    seconds = [kernel["median_seconds"] for kernel in data["kernels"]]
+    assert seconds == sorted(seconds, reverse=True) and seconds[-1] > 0
+
+
 def test_kernel_alone_computes_its_part(folder: object) -> None:
     program = lower(parse_graph("graph g(%x: f32[8]) -> (%y) {\n  %y: f32[8] = add(%x, %x)\n}\n")).program
     case = kernel_case(program, program.kernels[0], {}, "cpu")

@@ -247,3 +247,15 @@ def test_a_whole_checkpoint_fits_a_program_that_reads_part_of_it() -> None:
     builder.input("unread_weight", TensorType.parse("f32[3]"), InputKind.PARAMETER)
     part = compile(builder.finish({"y": builder.neg(x)}), parameters={"unread_weight": torch.ones(3)})
     assert part(torch.ones(2)).tolist() == [-1, -1]
+
+
+def test_profile_runs_once_and_times_each_step(values) -> None:
+    executable = compile(affine()).set_states(values)
+    seconds = executable.profile(torch.randn(4, 3))
+    assert len(seconds) == len(executable.program.steps)
+    assert all(0 <= second < 60 for second in seconds) and sum(seconds) > 0
+    assert float(executable.states["calls"]) == 1
+    executable(torch.randn(4, 3))
+    assert float(executable.states["calls"]) == 2
+    with pytest.raises(GraphcError, match="G506"):
+        compile(affine(), target="reference").set_states(values).profile(torch.randn(4, 3))
