@@ -22,6 +22,7 @@ from graphc.driver.executable import Executable
 from graphc.driver.store import remember
 from graphc.ir.graph import Graph, Node
 from graphc.ir.program import Program
+from graphc.passes.chunk import CHUNK_BYTES, chunk
 from graphc.passes.constants import hoist
 from graphc.passes.expand import Expand
 from graphc.passes.fusion import FusionOptions, fuse
@@ -46,6 +47,8 @@ class Options:
     """How to compile: `level` 0 runs only the passes that lowering needs; `fusion` as in passes.fusion.
 
     memory: how intermediates share memory, a strategy of passes/offsets.py; G101 for one that there is not.
+    chunk_bytes: at level 2, tensors of more than twice that are not stored whole where their rows can be worked on
+        part by part (passes/chunk); 0 for never.
     constants: what follows from parameters alone is computed once, when they change, and held between calls.
     """
 
@@ -53,6 +56,7 @@ class Options:
     fusion: FusionOptions = field(default_factory=FusionOptions)
     verify: bool | str = "auto"
     memory: str = "optimal"
+    chunk_bytes: int = CHUNK_BYTES
     constants: bool = True
 
     def __post_init__(self) -> None:
@@ -97,11 +101,16 @@ def lower(graph: Graph, options: Options | None = None, target: str = "cpu") -> 
     in_place = chosen.fusion.in_place and chosen.memory in TAKE_OVER
     fusion = replace(chosen.fusion, in_place=in_place)
     prologue, main = hoist(optimized) if chosen.constants and chosen.level else (None, optimized)
-    program = fuse(main, fusion)
+    program = _chunked(fuse(main, fusion), chosen)
     if prologue is not None:
         program = replace(program, prologue=fuse(prologue, fusion))
     seconds = {"passes": passed - start, "fusion": time.perf_counter() - passed}
     return Stages(graph, optimized, report, program, seconds)
+
+
+def _chunked(program: Program, options: Options) -> Program:
+    """The program with very large tensors cut by rows, which changes the rounding of sums over rows."""
+    return chunk(program, options.chunk_bytes) if options.level >= 2 else program
 
 
 def compile(

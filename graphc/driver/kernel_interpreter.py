@@ -30,7 +30,7 @@ from graphc.ir.kernel import (
     Reduction,
     Store,
 )
-from graphc.ir.program import Plan, Program, Role
+from graphc.ir.program import Plan, Program, Role, Step
 from graphc.ir.sizes import bind_sizes
 from graphc.primitives import primitive
 from graphc.primitives.concrete import concrete_node
@@ -70,7 +70,7 @@ def run_program(
     for number, step in enumerate(program.steps):
         kernel = program.kernels[step.kernel]
         memory.begin(number)
-        run_kernel(kernel, [memory.tensors[index] for index in step.arguments], sizes, wide)
+        run_kernel(kernel, memory.arguments(kernel, step), sizes, wide)
         memory.end(number)
     outputs = {}
     for (name, index), value in zip(program.outputs, graph.outputs, strict=True):
@@ -90,6 +90,7 @@ class _Memory:
         self, program: Program, sizes: Mapping[str, int], wide: DType | None, plan: Plan | None
     ) -> None:
         self.tensors: list[torch.Tensor] = []
+        self.sizes = sizes
         self.placements = {p.buffer: p for p in plan.placements} if plan else {}
         self.scale = 1 if wide is None else 8
         self.arena = _poisoned((plan.size if plan else 0) * self.scale)
@@ -104,6 +105,15 @@ class _Memory:
             elif plan is not None and buffer.role in (Role.INTERMEDIATE, Role.WORKSPACE):
                 raise AssertionError(f"buffer {buffer.name} has no place in the plan")
             self.tensors.append(block.view(dtype.torch))
+
+    def arguments(self, kernel: Kernel, step: Step) -> list[torch.Tensor]:
+        """The launch's part of each buffer."""
+        parts = []
+        for parameter, index in zip(kernel.parameters, step.arguments, strict=True):
+            start = step.offset(index)
+            count = _count(parameter.type.concrete_shape(self.sizes))
+            parts.append(self.tensors[index][start : start + count])
+        return parts
 
     def begin(self, step: int) -> None:
         """Check that what becomes live overlaps nothing that is."""

@@ -86,7 +86,10 @@ def print_program(program: Program) -> str:
     for index, buffer in enumerate(program.buffers):
         lines.append(f"  buffer {index} {buffer.role.value} {print_name(buffer.name)}: {buffer.type}")
     for step in program.steps:
-        arguments = ", ".join(map(str, step.arguments))
+        arguments = ", ".join(
+            f"{index} from {step.offset(index)}" if step.offset(index) else str(index)
+            for index in step.arguments
+        )
         lines.append(f"  run {print_name(program.kernels[step.kernel].name)}({arguments})")
     for name, index in program.outputs:
         lines.append(f"  return {print_name(name)} = {index}")

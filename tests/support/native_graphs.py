@@ -26,7 +26,11 @@ def concatenated(programs: list[Program]) -> tuple[Program, list[int]]:
         starts.append(len(buffers))
         buffers += [replace(buffer, name=f"g{number}.{buffer.name}") for buffer in program.buffers]
         steps += [
-            Step(len(kernels) + step.kernel, tuple(starts[-1] + index for index in step.arguments))
+            Step(
+                len(kernels) + step.kernel,
+                tuple(starts[-1] + index for index in step.arguments),
+                tuple((starts[-1] + index, start) for index, start in step.offsets),
+            )
             for step in program.steps
         ]
         kernels += list(program.kernels)

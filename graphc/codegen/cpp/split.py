@@ -76,7 +76,7 @@ def split_reductions(program: Program, target: CpuTarget) -> Program:
             places[name] = len(buffers)
             buffers.append(Buffer(f"{kernel.name}.{name}", type, Role.WORKSPACE, origins=kernel.origins))
         steps += [
-            Step(number, tuple(places[p.name] for p in kernels[number].parameters))
+            Step(number, tuple(places[p.name] for p in kernels[number].parameters), step.offsets)
             for number in numbers[step.kernel]
         ]
     return replace(program, buffers=tuple(buffers), kernels=tuple(kernels), steps=tuple(steps))
