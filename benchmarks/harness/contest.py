@@ -95,7 +95,7 @@ class Contest:
                 self.reasons[client.name] = str(error)
 
     def _measure(self) -> list[Record]:
-        once = {key: self._time(key, 1, True) for key in self.errors}
+        once = {key: self._once(key) for key in self.errors}
         once = {key: seconds for key, seconds in once.items() if key[:2] not in self.reasons}
         effort = self.effort
         calls = {key: max(1, int(effort.round_seconds / seconds)) for key, seconds in once.items()}
@@ -116,6 +116,13 @@ class Contest:
         return [
             self._record(key, kept[key], calls[key], readings, idle[key[:2]]) for key in fastest_forms(kept)
         ]
+
+    def _once(self, key: Key) -> float:
+        """Seconds a call, to plan the rounds with; short calls are timed again, over several."""
+        seconds = self._time(key, 1, True)
+        if seconds < self.effort.round_seconds:
+            seconds = self._time(key, max(1, int(self.effort.round_seconds / 2 / max(seconds, 1e-9))), False)
+        return seconds
 
     def _time(self, key: Key, calls: int, settle: bool) -> float:
         """Seconds a call; a process that dies meanwhile takes no further part."""

@@ -15,11 +15,15 @@ PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 AS_IT_COMES = "as it comes"
 KEPT = "allocator keeps memory"
 _KEEP = str(1 << 32)
-# The C allocator of these processes never gives memory back, so that a fresh output faults no page.
+# The C allocator of these processes never gives memory back, so that a fresh output faults no page. One arena: those
+# of other threads hold 64 MB at most, and what is larger would be mapped anew each time.
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     AS_IT_COMES: {},
-    KEPT: {"MALLOC_TOP_PAD_": _KEEP, "MALLOC_MMAP_THRESHOLD_": _KEEP, "MALLOC_TRIM_THRESHOLD_": _KEEP},
-}
+    KEPT: {
+        "MALLOC_TOP_PAD_": _KEEP, "MALLOC_MMAP_THRESHOLD_": _KEEP, "MALLOC_TRIM_THRESHOLD_": _KEEP,
+        "MALLOC_ARENA_MAX": "1",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
