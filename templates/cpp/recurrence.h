@@ -13,7 +13,9 @@
 //            results do not depend on the number of threads.
 // Cells      a cell has  vectors, registers of a row of the tile, and unit_vectors, how many of those are of one gate;
 //            step(t, before, row, unit, count, sums): the gates of `count` units from `unit` on at step t, whose state
-//            before is that of step `before`, or the first for -1; sums has unit_vectors registers a gate.
+//            before is that of step `before`, or the first for -1; sums has unit_vectors registers a gate; count is a
+//            gc_whole for all but the last block, so that the cell becomes a few registers' straight code;
+//            fetch(t, row, unit): brings what the step reads and writes near while the product runs.
 #ifndef GC_RECURRENCE_H
 #define GC_RECURRENCE_H
 
@@ -27,6 +29,12 @@ struct gc_sequence {
   // The time of a step in the order in which they run, and of the one before it (-1: there is none).
   int64_t time(int64_t step) const { return reverse ? steps - 1 - step : step; }
   int64_t before(int64_t step) const { return step == 0 ? -1 : time(step - 1); }
+};
+
+// A number that the compiler knows.
+template <int64_t N>
+struct gc_whole {
+  constexpr operator int64_t() const { return N; }
 };
 
 // ---- one product: rows of a state with a packed block ----
@@ -92,9 +100,12 @@ void gc_recurrence(const gc_sequence& s, const T* weight, T* packed, const T* fi
         const int64_t unit = block * U * L, count = gc_min_of(U * L, s.units - unit);
         gc_cell_rows<V>(s.rows, [&](int64_t row, int64_t rows) {
           alignas(64) T sums[GC_CELL_REGISTERS * L];
+          for (int64_t i = 0; i < rows; ++i) cell.fetch(t, row + i, unit);
           gc_cell_tile<T, GC_CELL_REGISTERS / V, V>(rows, s.units, from + row * s.units, s.units,
                                                     packed + block * s.units * V * L, sums, V * L, false);
-          for (int64_t i = 0; i < rows; ++i) cell.step(t, before, row + i, unit, count, sums + i * V * L);
+          for (int64_t i = 0; i < rows; ++i)
+            if (count == U * L) cell.step(t, before, row + i, unit, gc_whole<U * L>{}, sums + i * V * L);
+            else cell.step(t, before, row + i, unit, count, sums + i * V * L);
         });
       }
       if (team > 1) {
@@ -106,6 +117,16 @@ void gc_recurrence(const gc_sequence& s, const T* weight, T* packed, const T* fi
 
 // ---- cells ----
 
+// A register of each gate's inputs, and of each of the four that are kept, for one row of one step.
+template <int Gates, class T>
+GC_INLINE void gc_fetch_gates(const T* x, const T* gates, int64_t row, int64_t units, int64_t unit) {
+#pragma GCC unroll 4
+  for (int64_t gate = 0; gate < Gates; ++gate) __builtin_prefetch(x + (row * Gates + gate) * units + unit);
+  if (!gates) return;
+#pragma GCC unroll 4
+  for (int64_t gate = 0; gate < 4; ++gate) __builtin_prefetch(gates + (row * 4 + gate) * units + unit, 1);
+}
+
 template <class T, bool Relu>
 struct gc_rnn {
   static constexpr int vectors = 2, unit_vectors = 2;
@@ -113,7 +134,15 @@ struct gc_rnn {
   const T* x;
   T* h;
 
-  void step(int64_t t, int64_t, int64_t row, int64_t unit, int64_t count, const T* sums) const {
+  void fetch(int64_t t, int64_t row, int64_t unit) const {
+    for (int64_t i = 0; i < 2; ++i) {
+      __builtin_prefetch(x + (t * rows + row) * units + unit + i * GC_LANES(T));
+      __builtin_prefetch(h + (t * rows + row) * units + unit + i * GC_LANES(T), 1);
+    }
+  }
+
+  template <class Count>
+  void step(int64_t t, int64_t, int64_t row, int64_t unit, Count count, const T* GC_RESTRICT sums) const {
     const int64_t at = (t * rows + row) * units + unit;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
@@ -124,20 +153,25 @@ struct gc_rnn {
 };
 
 // The cell of one step lies in c (steps, rows, units) where others read it, else in `held` (rows, units).
-template <class T>
+template <class T, bool Clips>
 struct gc_lstm {
   static constexpr int vectors = 4, unit_vectors = 1;
   int64_t rows, units;
   const T *x, *first;
   T *h, *c, *held, *gates;
-  bool clips;
   T low, high;
 
-  void step(int64_t t, int64_t before, int64_t row, int64_t unit, int64_t count,
-                             const T* sums) const {
+  void fetch(int64_t t, int64_t row, int64_t unit) const {
+    gc_fetch_gates<4>(x, gates, t * rows + row, units, unit);
+    __builtin_prefetch(h + (t * rows + row) * units + unit, 1);
+    if (c) __builtin_prefetch(c + (t * rows + row) * units + unit, 1);
+  }
+
+  template <class Count>
+  void step(int64_t t, int64_t before, int64_t row, int64_t unit, Count count, const T* GC_RESTRICT sums) const {
     constexpr int64_t L = GC_LANES(T);
     const int64_t at = row * units + unit, state = rows * units;
-    const T* in = x + (t * rows + row) * 4 * units + unit;
+    const T* GC_RESTRICT in = x + (t * rows + row) * 4 * units + unit;
     const T* from = (before < 0 ? first : c ? c + before * state : held) + at;
     T *out = h + t * state + at, *cell = (c ? c + t * state : held) + at;
     alignas(64) T i[L], f[L], g[L], o[L];
@@ -151,7 +185,7 @@ struct gc_lstm {
 #pragma omp simd
     for (int64_t k = 0; k < count; ++k) {
       T now = f[k] * from[k] + i[k] * g[k];
-      now = clips ? gc_min(gc_max(now, low), high) : now;
+      if (Clips) now = gc_min(gc_max(now, low), high);
       cell[k] = now;
       out[k] = o[k] * gc_tanh(now);
     }
@@ -171,11 +205,16 @@ struct gc_gru {
   const T *x, *first, *bias;
   T *h, *gates;
 
-  void step(int64_t t, int64_t before, int64_t row, int64_t unit, int64_t count,
-                             const T* sums) const {
+  void fetch(int64_t t, int64_t row, int64_t unit) const {
+    gc_fetch_gates<3>(x, gates, t * rows + row, units, unit);
+    __builtin_prefetch(h + (t * rows + row) * units + unit, 1);
+  }
+
+  template <class Count>
+  void step(int64_t t, int64_t before, int64_t row, int64_t unit, Count count, const T* GC_RESTRICT sums) const {
     constexpr int64_t L = GC_LANES(T);
     const int64_t at = row * units + unit, state = rows * units;
-    const T* in = x + (t * rows + row) * 3 * units + unit;
+    const T* GC_RESTRICT in = x + (t * rows + row) * 3 * units + unit;
     const T* from = (before < 0 ? first : h + before * state) + at;
     T* out = h + t * state + at;
     alignas(64) T r[L], z[L], n[L], q[L];

@@ -97,14 +97,13 @@ struct gc_rnn_gradient {
 };
 
 // held (rows, units) is the gradient of the cell, handed from step to step.
-template <class T>
+template <class T, bool Clips>
 struct gc_lstm_gradient {
   static constexpr int gates = 4;
   static constexpr bool keeps = false;
   int64_t rows, units;
   const T *dh, *first, *c, *saved, *dc;
   T *held, *dx;
-  bool clips;
   T low, high;
 
   void start(int64_t row, int64_t unit, int64_t count) const {
@@ -125,7 +124,7 @@ struct gc_lstm_gradient {
       const T i = gate[k], f = gate[units + k], g = gate[2 * units + k], o = gate[3 * units + k];
       const T total = head[k] + carried[k], y = gc_tanh(cells[k]);
       T d = cell[k] + total * o * ((T)1 - y * y);
-      d = clips && !(cells[k] > low && cells[k] < high) ? (T)0 : d;
+      if (Clips) d = cells[k] > low && cells[k] < high ? d : (T)0;
       out[k] = d * g * (i * ((T)1 - i));
       out[units + k] = d * from[k] * (f * ((T)1 - f));
       out[2 * units + k] = d * i * ((T)1 - g * g);
@@ -136,7 +135,7 @@ struct gc_lstm_gradient {
 };
 
 // ds is the gradient of the product with the weight; dx that of the inputs.
-template <class T>
+template <class T, bool Inputs>
 struct gc_gru_gradient {
   static constexpr int gates = 3;
   static constexpr bool keeps = true;
@@ -151,14 +150,14 @@ struct gc_gru_gradient {
     const T* head = dh + t * state + at;
     const T* from = (before < 0 ? first : h + before * state) + at;
     const T* gate = saved + (t * rows + row) * 4 * units + unit;
-    T *GC_RESTRICT in = dx ? dx + place : nullptr, *GC_RESTRICT out = ds + place;
+    T *GC_RESTRICT in = dx + place, *GC_RESTRICT out = ds + place;
 #pragma omp simd
     for (int64_t k = 0; k < count; ++k) {
       const T r = gate[k], z = gate[units + k], n = gate[2 * units + k], q = gate[3 * units + k];
       const T total = head[k] + carried[k];
       const T dn = total * ((T)1 - z) * ((T)1 - n * n), dr = dn * q * (r * ((T)1 - r));
       const T dz = total * (from[k] - n) * (z * ((T)1 - z));
-      if (in) {
+      if (Inputs) {
         in[k] = dr;
         in[units + k] = dz;
         in[2 * units + k] = dn;

@@ -144,18 +144,18 @@ def _places(out: Writer, scan: _Scan, buffers: dict[str, str], names: Names) -> 
 
 def _clip(scan: _Scan) -> list[str]:
     clip, dtype = scan.anchor.attributes["clip"], scan.anchor.accumulator
-    if clip is None:
-        return ["false", "0", "0"]
-    return ["true", *(literal(bound, dtype) for bound in clip)]
+    return [literal(bound, dtype) for bound in clip or (0.0, 0.0)]
 
 
 def _cell(scan: _Scan, suffix: str, members: list[str]) -> str:
     """The cell of the template: its type and its members."""
-    relu = {"rnn_relu": ", true", "rnn_tanh": ", false"}.get(scan.mode, "")
+    choices = {"lstm": scan.anchor.attributes["clip"] is not None, "rnn": scan.mode == "rnn_relu"}
+    if suffix:
+        choices["gru"] = bool(scan.results.get("dx"))
+    types = [TYPES[scan.anchor.accumulator]]
+    types += [str(choices[scan.kind]).lower()] if scan.kind in choices else []
     sizes = [dim_text(scan.sequence[1]), str(scan.units)]
-    return (
-        f"gc_{scan.kind}{suffix}<{TYPES[scan.anchor.accumulator]}{relu}>{{{', '.join([*sizes, *members])}}}"
-    )
+    return f"gc_{scan.kind}{suffix}<{', '.join(types)}>{{{', '.join([*sizes, *members])}}}"
 
 
 def _call(out: Writer, scan: _Scan, function: str, arguments: list[str], cell: str) -> None:
