@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from harness.row import Array, Arrays, Job, Row
 
 import graphc as mx
+from graphc.operators.recurrent import Piece, layout, pack_weights, unpack_weights
 from graphc.optimizer import Optimizer
 from graphc.symbol import Symbol
 from training import symbols
+from training.networks import CELLS
 from training.rows import (
     BETA1,
     BETA2,
@@ -32,7 +35,7 @@ def symbol_of(recipe: Recipe, data: Array) -> Symbol:
         return symbols.mlp([shape[0] for name, shape in network.parameters.items() if name.endswith("_bias")])
     if network.key == "lstm":
         vocabulary, units = network.parameters["word_weight"]
-        return symbols.lstm(units, data.shape[0], vocabulary, data.shape[1])
+        return symbols.lstm(units, vocabulary, data.shape[1])
     if network.key == "transformer":
         (vocabulary, units), (length, _) = (
             network.parameters[f"{name}_weight"] for name in ("word", "position")
@@ -66,16 +69,40 @@ def graphc(row: Row, inputs: Arrays) -> Mapping[str, Job]:
         shapes={"data": tuple(data.shape), "softmax_label": tuple(labels.shape)},
     )
     step.initialize(mx.init.Zero())
-    step.set_states({name: torch.from_numpy(value) for name, value in parameters(recipe, inputs).items()})
+    step.set_states(packed(recipe, parameters(recipe, inputs)))
 
     def results() -> Sequence[Array]:
         for x, y in given:
             step(data=x, softmax_label=y, learning_rate=recipe.rate)
-        trained = {name: step.states[name].numpy().copy() for name in recipe.network.parameters}
+        trained = unpacked(recipe, {name: state.numpy().copy() for name, state in step.states.items()})
         step.set_defaults(learning_rate=TIMED_RATE)
         return moved(recipe, inputs, trained)
 
     return {"step": Job(lambda: step(data=data, softmax_label=labels), results)}
+
+
+def packed(recipe: Recipe, values: Arrays) -> dict[str, Array]:
+    """Values by the names of the step's states: those of an LSTM are one vector, `lstm_parameters`."""
+    if recipe.network.key != "lstm":
+        return dict(values)
+    pieces = _pieces(recipe)
+    cells = {piece.name: values[f"lstm_{piece.name}"] for piece in pieces}
+    vector = pack_weights(cells, pieces, np.empty(pieces[-1].stop, np.float32))
+    rest = {name: value for name, value in values.items() if not name.startswith("lstm_")}
+    return {**rest, "lstm_parameters": vector}
+
+
+def unpacked(recipe: Recipe, values: Arrays) -> dict[str, Array]:
+    """Values by the names of the network."""
+    if recipe.network.key != "lstm":
+        return dict(values)
+    cells = unpack_weights(values["lstm_parameters"], _pieces(recipe))
+    return {**values, **{f"lstm_{name}": value for name, value in cells.items()}}
+
+
+def _pieces(recipe: Recipe) -> tuple[Piece, ...]:
+    units = recipe.network.parameters["word_weight"][1]
+    return layout("lstm", units, units, CELLS)
 
 
 def _tensor(data: Array) -> torch.Tensor:

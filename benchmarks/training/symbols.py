@@ -8,7 +8,7 @@ from pathlib import Path
 
 import graphc as mx
 from graphc.symbol import Symbol
-from training.networks import HEADS
+from training.networks import CELLS, HEADS
 
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
 
@@ -52,32 +52,16 @@ def transformer(layers: int, units: int, length: int, vocabulary: int) -> Symbol
     )
 
 
-def lstm(units: int, length: int, vocabulary: int, batch: int) -> Symbol:
-    """Embedding, two unrolled LSTM layers from zero states, a dense layer over the words."""
+def lstm(units: int, vocabulary: int, batch: int) -> Symbol:
+    """Embedding, two LSTM layers from zero states, a dense layer over the words; data are [length, batch]."""
+    word_weight, weights = (mx.sym.Variable(name) for name in ("word_weight", "lstm_parameters"))
     words = mx.sym.Embedding(
-        mx.sym.Variable("data"), weight=mx.sym.Variable("word_weight"), input_dim=vocabulary, output_dim=units,
-        name="word",
-    )  # fmt: skip
-    result = mx.sym.Reshape(words, shape=(-1, units))
-    for layer in range(2):
-        result = _lstm_layer(result, f"lstm_l{layer}", units, length, batch)
-    scores = mx.sym.FullyConnected(result, num_hidden=vocabulary, name="fc")
+        mx.sym.Variable("data"), weight=word_weight, input_dim=vocabulary, output_dim=units, name="word"
+    )
+    zeros = mx.sym.zeros(shape=(CELLS, batch, units))
+    hidden = mx.sym.RNN(
+        words, weights, zeros, zeros, mode="lstm", state_size=units, num_layers=CELLS, name="lstm"
+    )
+    scores = mx.sym.FullyConnected(mx.sym.Reshape(hidden, shape=(-3, 0)), num_hidden=vocabulary, name="fc")
     labels = mx.sym.Reshape(mx.sym.Variable("softmax_label"), shape=(-1,))
     return mx.sym.SoftmaxOutput(scores, labels, name="softmax", normalization="batch")
-
-
-def _lstm_layer(data: Symbol, name: str, units: int, length: int, batch: int) -> Symbol:
-    """[length * batch, units] to the same: input products of all steps at once, then step by step."""
-    weight, bias = mx.sym.Variable(f"{name}_h2h_weight"), mx.sym.Variable(f"{name}_h2h_bias")
-    inputs = mx.sym.FullyConnected(data, num_hidden=4 * units, name=f"{name}_i2h")
-    hidden = cell = mx.sym.zeros(shape=(batch, units))
-    outputs = []
-    for step in range(length):
-        given = mx.sym.slice_axis(inputs, axis=0, begin=step * batch, end=(step + 1) * batch)
-        kept = mx.sym.FullyConnected(hidden, weight=weight, bias=bias, num_hidden=4 * units)
-        gates = mx.sym.SliceChannel(given + kept, num_outputs=4, axis=1)
-        fresh = mx.sym.sigmoid(gates[0]) * mx.sym.tanh(gates[2])
-        cell = mx.sym.sigmoid(gates[1]) * cell + fresh
-        hidden = mx.sym.sigmoid(gates[3]) * mx.sym.tanh(cell)
-        outputs.append(hidden)
-    return mx.sym.Concat(*outputs, dim=0)
