@@ -177,24 +177,34 @@ GC_INLINE void gc_lanes_from_rows(int64_t rows, int64_t columns, const T* from, 
   }
 }
 
-// The padded image under a piece, channels as lanes: to[6][4 tiles + 2][lanes], channels from `channel` on.
+// Planes of one image as lanes: to[rows][columns][lanes] from (top, left) on, zero beside the plane.
 template <class T>
-GC_NOINLINE void gc_winograd_stage(const gc_conv_shape& s, const gc_winograd_piece& piece, int64_t channel, const T* x,
-                                   T* to) {
+struct gc_winograd_window {
+  const T* planes;  // `channels` of them, those of the first lanes
+  const T* end;     // of the tensor
+  int64_t channels, height, width;
+
+  gc_winograd_window(const T* data, int64_t batch, int64_t all, int64_t image, int64_t channel, int64_t h, int64_t w)
+      : planes(data + (image * all + channel) * h * w),
+        end(data + batch * all * h * w),
+        channels(gc_min_of(GC_LANES(T), all - channel)),
+        height(h),
+        width(w) {}
+};
+
+template <class T>
+GC_NOINLINE void gc_winograd_stage(const gc_winograd_window<T>& s, int64_t top, int64_t left, int64_t rows,
+                                   int64_t columns, T* to) {
   constexpr int64_t L = GC_LANES(T);
-  const T* const end = x + s.batch * s.in_channels * s.plane();
-  const T* const planes = x + (piece.image * s.in_channels + channel) * s.plane();
-  const int64_t columns = 4 * piece.tiles + 2, left = 4 * piece.x - s.pad_width;
   const int64_t begin = gc_min_of(columns, gc_max_of<int64_t>(0, -left));
   const int64_t stop = gc_max_of(begin, gc_min_of(columns, s.width - left));
-  for (int64_t i = 0; i < 6; ++i, to += columns * L) {
-    const int64_t y = 4 * piece.y - s.pad_height + i;
+  for (int64_t y = top; y < top + rows; ++y, to += columns * L) {
     const bool inside = y >= 0 && y < s.height;
     const int64_t first = inside ? begin : columns, last = inside ? stop : columns;
     for (int64_t j = 0; j < first * L; ++j) to[j] = 0;
     if (first < last)
-      gc_lanes_from_rows(gc_min_of(L, s.in_channels - channel), last - first, planes + y * s.width + left + first,
-                         s.plane(), end, to + first * L);
+      gc_lanes_from_rows(s.channels, last - first, s.planes + y * s.width + left + first, s.height * s.width, s.end,
+                         to + first * L);
     for (int64_t j = last * L; j < columns * L; ++j) to[j] = 0;
   }
 }
@@ -265,7 +275,8 @@ GC_NOINLINE void gc_winograd_image_block(const gc_conv_shape& s, const gc_winogr
   for (int64_t t = 0; t < tiles;) {
     const gc_winograd_piece piece(s, tile + t, tiles - t);
     for (int64_t c = 0; c < s.in_channels; c += GC_LANES(T)) {
-      gc_winograd_stage(s, piece, c, x, stage);
+      const gc_winograd_window<T> window(x, s.batch, s.in_channels, piece.image, c, s.height, s.width);
+      gc_winograd_stage(window, 4 * piece.y - s.pad_height, 4 * piece.x - s.pad_width, 6, 4 * piece.tiles + 2, stage);
       gc_winograd_image_tiles(piece.tiles, stage, image + t * z.image_row + c, z.image_row, z.image_point);
     }
     t += piece.tiles;

@@ -40,7 +40,7 @@ def test_threads_at_once_and_teams_larger_than_planned() -> None:
     kind = c.convolution("_weight_gradient", 8, 4, 6, (40, 40), (3, 3), 1, 1, 1, 1, name="filter")
     image = c.convolution("", 8, 16, 24, (40, 40), (3, 3), 1, 1, 1, 1, name="image")
     program = joined([kind.kernel, image.kernel])
-    native, narrow = Native(program), Native(program, replace(detect(), cores=1))
+    native, narrow = (Native(program, replace(detect(), cores=cores)) for cores in (2, 1))
     inputs = native.inputs()
     expected = native.run(inputs)
     results = [name for name in expected if name.endswith(".y")]

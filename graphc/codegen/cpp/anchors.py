@@ -20,7 +20,7 @@ from graphc.codegen.cpp.recurrence import print_recurrence, print_recurrence_gra
 from graphc.codegen.cpp.recurrence import workspace as recurrence_workspace
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
-from graphc.codegen.cpp.winograd import Winograd, winograd
+from graphc.codegen.cpp.winograd import Winograd, WinogradGradient, winograd, winograd_gradient
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import (
     Access,
@@ -39,6 +39,7 @@ from graphc.types import Dim, DType, TensorType, product, same_shape
 _TEMPLATED = (DType.F32, DType.F64)
 _RECURRENCES = ("recurrence", "recurrence_gradient")
 _SUMS_IN_MEMORY = ("convolution_data_gradient", "scatter_add")
+SHARED_SUMS = "anchor_sums"  # the parameter in which a template's threads transform and sum together
 PACKED_WEIGHT = "anchor_weight"  # the parameter that holds a weight which its template packs
 WORKSPACE = "anchor_result"  # the parameter that holds a result which its template sums in memory
 
@@ -55,8 +56,8 @@ def has_template(kernel: Kernel) -> bool:
     return planar and all(type.dtype is anchor.accumulator for type in operands)
 
 
-def workspaces(kernel: Kernel) -> tuple[Parameter, ...]:
-    """Buffers of the kernel's own: for a result that its template sums in memory, for a weight that it packs."""
+def workspaces(kernel: Kernel, target: CpuTarget) -> tuple[Parameter, ...]:
+    """Buffers of the kernel's own: a result that its template sums in memory, what it packs, what threads share."""
     anchor = kernel.anchor
     if anchor is not None and anchor.primitive in _RECURRENCES:
         return (recurrence_workspace(kernel, anchor),)
@@ -69,6 +70,10 @@ def workspaces(kernel: Kernel) -> tuple[Parameter, ...]:
     if plan is not None and PACKED_OPERAND not in anchor.attributes:
         type = TensorType(anchor.accumulator, (plan.packed_elements(constant=False),))
         found.append(Parameter(PACKED_WEIGHT, type, Access.OUT))
+    gradient = _winograd_gradient(kernel, anchor)
+    if gradient is not None:
+        type = TensorType(anchor.accumulator, (gradient.shared_elements(target.lanes(4)),))
+        found.append(Parameter(SHARED_SUMS, type, Access.OUT))
     return tuple(found)
 
 
@@ -80,6 +85,14 @@ def _winograd(kernel: Kernel, anchor: AnchorOperation) -> Winograd | None:
     image, weight = (kernel.parameter(name).type.shape for name in anchor.operands)
     weight = anchor.attributes.get(PACKED_SHAPE, weight)
     return winograd(image, anchor.result.shape, weight[2:], anchor.attributes, anchor.accumulator, constant)
+
+
+def _winograd_gradient(kernel: Kernel, anchor: AnchorOperation) -> WinogradGradient | None:
+    if anchor.primitive != "convolution_weight_gradient":
+        return None
+    image, gradient = (kernel.parameter(name).type.shape for name in anchor.operands)
+    kernel_size = anchor.result.shape[2:]
+    return winograd_gradient(image, gradient, kernel_size, anchor.attributes, anchor.accumulator)
 
 
 def _plain_output(kernel: Kernel) -> str | None:
@@ -172,6 +185,8 @@ def _print_dot(call: _Call) -> tuple[str, ...]:
     m, k, a_strides = _matrix(a, bool(attributes.get("transpose_a", False)))
     _, n, b_strides = _matrix(b, bool(attributes.get("transpose_b", False)))
     c = call.type
+    if call.packed is None and 1 in (m, n):
+        return _print_matvec(call, k, a_strides, b_strides)
     left, right = (
         f"gc_matrix<{c}>{{{data}, {strides}}}"
         for data, strides in zip(call.data, (a_strides, b_strides), strict=True)
@@ -191,6 +206,26 @@ def _print_dot(call: _Call) -> tuple[str, ...]:
         call.out.line(f"gc_gemm_batched<{c}>({batch}, {sizes}, {left}, {a_step}, {right}, {b_step},")
     call.epilogue(indices, call.axes[-1:])
     return ("gemm.h",)
+
+
+def _print_matvec(call: _Call, k: Dim, a_strides: str, b_strides: str) -> tuple[str, ...]:
+    """A product with a single row or column: the other operand is read once, where it lies."""
+    m, n = call.anchor.result.shape[-2:]
+    (x, y), (a, b), c = call.data, call.shapes, call.type
+    x_step, y_step = (dim_text(product(shape[-2:])) for shape in (a, b))
+    batch = dim_text(product(a[:-2]))
+    if m == 1:
+        name, extent = "gc_vector_matrix", n
+        k_stride, n_stride = b_strides.split(", ", 1)
+        vector, matrix = f"{{{x}, {x_step}}}", f"{{{y}, {y_step}, {n_stride}, {k_stride}}}"
+    else:
+        name, extent = "gc_matrix_vector", m
+        vector, matrix = f"{{{y}, {y_step}}}", f"{{{x}, {x_step}, {a_strides}}}"
+    call.out.line(f"{name}<{c}>({batch}, {dim_text(extent)}, {dim_text(k)}, {vector}, {matrix},")
+    item = call.names.new("item")
+    outer = {axis: f"({text})" for axis, text in unravel(item, call.axes[:-2]).items()} if len(a) > 2 else {}
+    call.epilogue([(item, outer), call.index(call.axes[-2])], call.axes[-1:])
+    return ("matvec.h",)
 
 
 def _print_pack(call: _Call) -> tuple[str, ...]:
@@ -286,9 +321,15 @@ def _print_data_gradient(call: _Call) -> tuple[str, ...]:
 def _print_weight_gradient(call: _Call) -> tuple[str, ...]:
     x, dy = call.shapes
     shape = _geometry(call, x, call.anchor.result.shape, dy)
-    call.out.line(f"gc_conv_weight_gradient<{call.type}>({shape}, {', '.join(call.data)},")
+    plan = _winograd_gradient(call.kernel, call.anchor)
+    arguments = ", ".join(call.data)
+    if plan is None:
+        call.out.line(f"gc_conv_weight_gradient<{call.type}>({shape}, {arguments},")
+    else:
+        shared = call.buffers[SHARED_SUMS]
+        call.out.line(f"gc_winograd_weight_gradient<{call.type}>({shape}, {plan}, {arguments}, {shared},")
     call.epilogue([call.index(call.axes[0])], call.axes[1:])
-    return ("gemm.h", "conv.h")
+    return ("conv.h",) if plan is None else ("winograd_gradient.h",)
 
 
 def _print_scatter(call: _Call) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ FLAGS = (
 UNIT_LINES = 700
 TEMPLATE_LINES = {
     "tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20, "attention.h": 60, "attention_gradient.h": 60,
-    "recurrence.h": 60, "recurrence_gradient.h": 60, "winograd.h": 120,
+    "recurrence.h": 60, "recurrence_gradient.h": 60, "winograd.h": 120, "winograd_gradient.h": 120,
 }  # fmt: skip
 HEADERS = (
     "prelude.h",
@@ -32,9 +32,11 @@ HEADERS = (
     "scratch.h",
     "tile.h",
     "packed.h",
+    "matvec.h",
     "gemm.h",
     "conv.h",
     "winograd.h",
+    "winograd_gradient.h",
     "scatter.h",
     "attention.h",
     "attention_gradient.h",
@@ -64,7 +66,7 @@ class CppProgram:
 def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     """Print a program for a CPU, by default this machine's."""
     target = target or detect()
-    program = add_workspaces(split_reductions(program, target))
+    program = add_workspaces(split_reductions(program, target), target)
     functions = _functions(program, target)
     program = add_scratch(program, [function.scratch for function in functions], target.cores)
     distinct = list({function.name: function for function in functions}.values())
@@ -93,9 +95,9 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     return CppProgram(program.name, tuple(files), program, FLAGS, target, tuple(labels), prologue)
 
 
-def add_workspaces(program: Program) -> Program:
+def add_workspaces(program: Program, target: CpuTarget) -> Program:
     """Give anchors the buffers of their own that their templates ask for."""
-    needs = [workspaces(kernel) for kernel in program.kernels]
+    needs = [workspaces(kernel, target) for kernel in program.kernels]
     if not any(needs):
         return program
     kernels = tuple(

@@ -27,6 +27,7 @@ _RESULT_COST = 220
 _STEPS_COST = 4  # of a short sum: what a register tile takes to begin and end, in terms
 _READ_COST = 8  # to bring an element of a packed weight from memory
 _PACK_COST = 24  # to make, store and read it again
+_SUM_COST = 24  # to add up, read and transform an element of the sums behind a weight's gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,24 @@ class Winograd:
         return 4 * (POINTS * (image + sums) + 2 * piece) + 64
 
 
+@dataclass(frozen=True, slots=True)
+class WinogradGradient:
+    """A gc_winograd_gradient_plan and the in channels that it is for."""
+
+    inputs: int
+    tiles: int
+    outputs_at_once: int
+
+    def __str__(self) -> str:
+        return f"{{{self.tiles}, {self.outputs_at_once}}}"
+
+    def shared_elements(self, lanes: int) -> int:
+        """Elements that all threads share: gc_winograd_gradient_sizes, and room to begin at a cache line."""
+        image = self.tiles * (_round_up(self.inputs, lanes) + _LINE) + _LINE
+        gradient = self.tiles * (self.outputs_at_once + _LINE) + _LINE
+        return POINTS * (image + gradient + self.inputs * self.outputs_at_once + _LINE) + _LINE
+
+
 def winograd(
     image: Sequence[Dim],
     result: Sequence[Dim],
@@ -67,6 +86,44 @@ def winograd(
 
     For a gradient to the data the image is dy and the result dx. `constant`: the weight is packed beforehand.
     """
+    sizes = _sizes(image, result, kernel, attributes, dtype)
+    if sizes is None:
+        return None
+    batch, inputs, outputs, height, width = sizes
+    weight = POINTS * inputs * outputs
+    cost = _tiles(sizes) * _tile_cost(inputs, outputs) + weight * (_READ_COST if constant else _PACK_COST)
+    if cost >= 9 * inputs * outputs * batch * height * width:
+        return None
+    most = _PACKED_BYTES // (4 * POINTS * inputs)
+    return Winograd(inputs, outputs, 56 if inputs < 256 else 112, 64, max(64, most // 64 * 64))
+
+
+def winograd_gradient(
+    image: Sequence[Dim],
+    gradient: Sequence[Dim],
+    kernel: Sequence[Dim],
+    attributes: Mapping[str, Any],
+    dtype: DType,
+) -> WinogradGradient | None:
+    """The plan for the gradient to the weight from x and dy (N, C, H, W), None where direct sums are cheaper."""
+    sizes = _sizes(image, gradient, kernel, attributes, dtype)
+    if sizes is None:
+        return None
+    batch, inputs, outputs, height, width = sizes
+    cost = _tiles(sizes) * _tile_cost(inputs, outputs) + POINTS * inputs * outputs * _SUM_COST
+    if cost >= 9 * inputs * outputs * batch * height * width:
+        return None
+    return WinogradGradient(inputs, 112, min(128, _round_up(outputs, _WIDEST)))
+
+
+def _sizes(
+    image: Sequence[Dim],
+    result: Sequence[Dim],
+    kernel: Sequence[Dim],
+    attributes: Mapping[str, Any],
+    dtype: DType,
+) -> tuple[int, int, int, int, int] | None:
+    """Batch, in and out channels, output height and width; None for what the algorithm is not for."""
     plain = (
         dtype is DType.F32
         and len(image) == 4
@@ -77,23 +134,25 @@ def winograd(
     )
     if not plain:
         return None
-    inputs, outputs, height, width = image[1], *result[1:]
-    if not all(isinstance(size, int) for size in (inputs, outputs, height, width)):
-        return None
-    assert isinstance(inputs, int) and isinstance(outputs, int)
-    assert isinstance(height, int) and isinstance(width, int)
     batch = image[0] if isinstance(image[0], int) else 1
-    if min(batch, inputs, outputs, height, width) < 1:
+    inputs, outputs, height, width = image[1], *result[1:]
+    if not (isinstance(inputs, int) and isinstance(outputs, int)):
         return None
-    tiles = batch * -(-height // TILE) * -(-width // TILE)
-    weight = POINTS * inputs * outputs
+    if not (isinstance(height, int) and isinstance(width, int)):
+        return None
+    sizes = (batch, inputs, outputs, height, width)
+    return sizes if min(sizes) >= 1 else None
+
+
+def _tiles(sizes: tuple[int, int, int, int, int]) -> int:
+    batch, _, _, height, width = sizes
+    return batch * -(-height // TILE) * -(-width // TILE)
+
+
+def _tile_cost(inputs: int, outputs: int) -> int:
+    """Multiply-adds of a tile, its transforms included."""
     product = POINTS * (inputs + _STEPS_COST) * outputs
-    cost = tiles * (product + _IMAGE_COST * _round_up(inputs, _WIDEST) + _RESULT_COST * outputs)
-    cost += weight * (_READ_COST if constant else _PACK_COST)
-    if cost >= 9 * inputs * outputs * batch * height * width:
-        return None
-    most = _PACKED_BYTES // (4 * POINTS * inputs)
-    return Winograd(inputs, outputs, 56 if inputs < 256 else 112, 64, max(64, most // 64 * 64))
+    return product + _IMAGE_COST * _round_up(inputs, _WIDEST) + _RESULT_COST * _round_up(outputs, _WIDEST)
 
 
 def _round_up(value: int, multiple: int) -> int:

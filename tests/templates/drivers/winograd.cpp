@@ -1,5 +1,5 @@
-// winograd.h the way generated code calls it; the shape as in conv.cpp, the plan as three integers.
-#include "winograd.h"
+// winograd.h the way generated code calls it; the shape as in conv.cpp, the plan as three or two integers.
+#include "winograd_gradient.h"
 
 GC_EXPORT void forward(const gc_conv_shape* s, const gc_winograd_plan* p, const float* x, const float* w, float* packed,
                        float* y) {
@@ -30,6 +30,16 @@ GC_EXPORT void data_gradient(const gc_conv_shape* s, const gc_winograd_plan* p, 
                              float* packed, float* dx) {
   gc_winograd_data_gradient<float>(*s, *p, dy, w, dx, packed,
                                    [](int64_t, int64_t, int64_t, int64_t, const float*) {});
+}
+
+GC_EXPORT void weight_gradient(const gc_conv_shape* s, const gc_winograd_gradient_plan* p, const float* x,
+                               const float* dy, float* shared, float* dw) {
+  gc_winograd_weight_gradient<float>(*s, *p, x, dy, shared,
+                                     [&](int64_t channel, int64_t offset, int64_t count, const float* acc) {
+                                       float* out = dw + channel * s->filter() + offset;
+#pragma omp simd
+                                       for (int64_t i = 0; i < count; ++i) out[i] = acc[i];
+                                     });
 }
 
 extern "C" void omp_set_num_threads(int) noexcept;
