@@ -27,7 +27,7 @@ from graphc.driver.initializer import Initializer
 from graphc.ir.graph import Graph, Input, InputKind
 from graphc.ir.kernel import Kernel
 from graphc.ir.program import Plan, Program, Role
-from graphc.passes.plan import memory_report
+from graphc.passes.memory import memory_report
 from graphc.primitives.concrete import check_sizes
 
 RANDOM_STATE = "random_state"
@@ -109,7 +109,7 @@ class Executable:
         return self._backend.plan(sizes)
 
     def memory(self, **sizes: int) -> dict[str, Any]:
-        """Bytes by role, the arena beside its bounds, and the tensors live at the peak with the user's lines.
+        """Bytes by category, the arena beside its bounds, and the tensors live at the peak with the user's lines.
 
         Known before anything runs; JSON-ready. `graphc dump --stage plan` prints the same.
         """
@@ -286,8 +286,10 @@ class Executable:
             if name in index:
                 frame.bind(index[name], tensor)
         if self._constants is not None:
-            for name, tensor in self._constants_for(self._constants, tensors).items():
+            made = self._constants_for(self._constants, tensors)
+            for name, tensor in made.items():
                 frame.bind(index[name], tensor)
+            tensors = {**tensors, **made}
         results: list[torch.Tensor] = []
         for name, position, buffer in self._outputs:
             result = given[name] if name in given else self._backend.output(buffer.type, sizes)
@@ -300,7 +302,7 @@ class Executable:
         self._give_frame(key, frame)
         for result, (_, position, buffer) in zip(results, self._outputs, strict=True):
             if buffer.role is not Role.OUTPUT:
-                # An output that is an input or a state: the caller gets a copy, so nothing changes under it.
+                # An output that is an input, a state or a constant: a copy, so nothing changes under the caller.
                 result.copy_(self._source(position, tensors).view(result.shape))
         return results
 

@@ -124,11 +124,48 @@ GC_INLINE int64_t gc_even_block(int64_t extent, int64_t limit, int64_t multiple)
   return gc_max_of(multiple, gc_round_up(gc_ceil_div(extent, blocks), multiple));
 }
 
+// A few rows against a packed operand: it streams through the caches once, panel by panel, each for all rows.
+template <class T, class Left, class Finish>
+void gc_contract_streamed(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth,
+                          const Left& left, const gc_packed<T>& right, const Finish& finish) {
+  constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T), most = 2;
+  auto& work = *(gc_workspace<T>*)gc_thread_workspace();
+  const int64_t block_depth = gc_packed_depth<T>(depth), rows = m_end - m_begin;
+  const int64_t tiles = gc_ceil_div(rows, GC_TILE_ROWS);
+  // Two tiles of even height rather than a full one and the rest.
+  const int64_t high = tiles > 1 ? gc_min_of<int64_t>(GC_TILE_ROWS, gc_round_up(gc_ceil_div(rows, most), 4)) : rows;
+  const int64_t panel_sums = gc_round_up(GC_TILE_ROWS * GC_BLOCK_COLUMNS, 16);
+  for (int64_t n = n_begin; n < n_end; n += GC_BLOCK_COLUMNS) {
+    const int64_t columns = gc_min_of<int64_t>(GC_BLOCK_COLUMNS, n_end - n);
+    for (int64_t k = 0; k == 0 || k < depth; k += block_depth) {
+      const int64_t steps = gc_min_of(block_depth, depth - k);
+      gc_rows<T> a[most];
+      for (int64_t i = 0; i < tiles; ++i)
+        a[i] = left.rows(m_begin + i * high, gc_min_of(high, rows - i * high), k, steps, columns,
+                         i ? work.right : work.left);
+      for (int64_t j = 0; j < columns; j += W) {
+        const int64_t wide = gc_min_of(W, columns - j);
+        gc_panels<T> panel = right.panels(k, steps, n + j, wide);
+        panel.ahead = gc_packed<T>::ahead;
+        for (int64_t i = 0; i < tiles; ++i, panel.ahead = 0)
+          gc_row_panel<T, false>(gc_min_of(high, rows - i * high), wide, steps, a[i].data, a[i].row, a[i].column, panel,
+                                 work.sums + i * panel_sums + j, GC_BLOCK_COLUMNS, k > 0, gc_ahead<T>{});
+      }
+    }
+    for (int64_t i = 0; i < tiles; ++i)
+      finish(m_begin + i * high, gc_min_of(high, rows - i * high), n, columns, (const T*)(work.sums + i * panel_sums),
+             GC_BLOCK_COLUMNS);
+  }
+}
+
 // `finish(m, rows, n, columns, sums, sums_row)` gets each finished panel: C[m + i, n + j] in sums[i * sums_row + j].
 template <class T, class Left, class Right, class Finish>
 void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth, const Left& left,
                         const Right& right, const Finish& finish) {
   constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
+  if constexpr (gc_is_packed<Right>)
+    if (m_end - m_begin <= 2 * GC_TILE_ROWS)
+      return gc_contract_streamed<T>(m_begin, m_end, n_begin, n_end, depth, left, right, finish);
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
   int64_t block_depth = gc_even_block(depth, GC_BLOCK_DEPTH(T), 1);
   int64_t block_columns = gc_even_block(n_end - n_begin, GC_BLOCK_COLUMNS, W);

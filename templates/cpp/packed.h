@@ -30,6 +30,9 @@ struct gc_packed {
     const int64_t last = count > 0 ? (count - 1) / W * W : 0;
     return {from, W * steps, W, from + last * steps, count - last > L ? W : L, nullptr};
   }
+
+  // Fetched ahead when it comes from memory and is read once: 4 KiB are a few hundred nanoseconds of work.
+  static constexpr int64_t ahead = 4096 / (int64_t)sizeof(T);
 };
 
 template <class T>

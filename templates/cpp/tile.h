@@ -44,11 +44,12 @@ inline void* gc_thread_workspace() {
 // ---- one tile of C in registers ----
 
 // c[R][V lanes] (+)= a[R][depth] b[depth][V lanes]. Scalars of A are broadcast, so A may lie in any strides.
-// Row k of B lies b_row further than row k - 1, or, where it is gathered, at b + offsets[k].
+// Row k of B lies b_row further than row k - 1, or, where it is gathered, at b + offsets[k]. B is fetched `b_ahead`
+// elements ahead of its use, where it streams from memory; 0 costs nothing that shows.
 template <class T, int R, int V, bool Gather>
 GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, int64_t a_col, const T* GC_RESTRICT b,
                          int64_t b_row, const int32_t* GC_RESTRICT offsets, T* GC_RESTRICT c, int64_t c_row,
-                         bool accumulate) {
+                         bool accumulate, int64_t b_ahead = 0) {
   typedef gc_vector<T> vec;
   typedef gc_vector_unaligned<T> memory;
   constexpr int L = GC_LANES(T);
@@ -61,6 +62,9 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
     vec right[V];
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + (Gather ? offsets[k] : 0) + j * L);
+    if (!Gather && V <= GC_TILE_VECTORS)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) __builtin_prefetch(b + b_ahead + j * L);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       T left = a[i * a_row];
@@ -84,21 +88,24 @@ struct gc_panels {
   const T* last;
   int64_t last_row;
   const int32_t* offsets;  // of the rows, where they are gathered
+  int64_t ahead = 0;       // elements by which to fetch ahead
 };
 
 // Up to GC_TILE_ROWS rows: one full tile, or the rows' binary digits as smaller ones.
 template <class T, int V, bool Gather>
 GC_INLINE void gc_tile_rows(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_col, const T* b,
-                            int64_t b_row, const int32_t* offsets, T* c, int64_t c_row, bool accumulate) {
+                            int64_t b_row, const int32_t* offsets, T* c, int64_t c_row, bool accumulate,
+                            int64_t b_ahead) {
   if (rows == GC_TILE_ROWS) {
-    gc_tile<T, GC_TILE_ROWS, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate);
+    gc_tile<T, GC_TILE_ROWS, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate, b_ahead);
     return;
   }
-#define GC_TILE_STEP(R)                                                                        \
-  if (rows & R) {                                                                              \
-    gc_tile<T, R, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate); \
-    a += R * a_row;                                                                            \
-    c += R * c_row;                                                                            \
+#define GC_TILE_STEP(R)                                                                                 \
+  if (rows & R) {                                                                                       \
+    gc_tile<T, R, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate, b_ahead); \
+    b_ahead = 0;                                                                                        \
+    a += R * a_row;                                                                                     \
+    c += R * c_row;                                                                                     \
   }
 #if GC_TILE_ROWS > 8
   GC_TILE_STEP(8)
@@ -136,8 +143,9 @@ GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, cons
     const int64_t row = last ? b.last_row : b.row;
     if (columns - n > L)
       gc_tile_rows<T, GC_TILE_VECTORS, Gather>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row,
-                                               accumulate);
-    else gc_tile_rows<T, 1, Gather>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row, accumulate);
+                                               accumulate, b.ahead);
+    else
+      gc_tile_rows<T, 1, Gather>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row, accumulate, b.ahead);
   }
 }
 
