@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from graphc.ir.kernel import Compute, IndexValue, Load, Nest, Random, Reduce, Statement, Store, levels
 from graphc.passes.fusion import index as ix
@@ -12,8 +12,8 @@ from graphc.types import Shape
 def reads_only_where_it_writes(nest: Nest, source: str, target: str, read: Shape, written: Shape) -> bool:
     """True when `target` may lie in the memory of `source`, whose shapes are `read` and `written`.
 
-    Every load of the source must be at the element that the only store of the target writes, and no pass over the
-    reduction axes after that store's may need the old value.
+    Every load of the source must be at the element that the only store of the target writes, and nothing that runs
+    after that store may need the old value.
     """
     stores = [s for s in nest.body if isinstance(s, Store) and s.buffer == target]
     loads = [s for s in nest.body if isinstance(s, Load) and s.buffer == source]
@@ -25,7 +25,8 @@ def reads_only_where_it_writes(nest: Nest, source: str, target: str, read: Shape
     place = ix.flatten(store.index, written)
     if any(ix.flatten(load.index, read) != place for load in loads):
         return False
-    return _last_use(nest, {load.name for load in loads}) <= passes(nest)[id(store)]
+    times = _times(nest)
+    return _last_use(nest, {load.name for load in loads}, times) <= times[id(store)]
 
 
 def passes(nest: Nest) -> dict[int, int]:
@@ -36,7 +37,7 @@ def passes(nest: Nest) -> dict[int, int]:
     known: dict[str, int] = {}
     result: dict[int, int] = {}
     for statement in nest.body:
-        at = max((known[name] for name in _operands(statement) if name in known), default=0)
+        at = max((known[name] for name in operands(statement) if name in known), default=0)
         if isinstance(statement, Reduce):
             known[statement.name] = at + 1
         elif not isinstance(statement, Store):
@@ -45,21 +46,38 @@ def passes(nest: Nest) -> dict[int, int]:
     return result
 
 
-def _last_use(nest: Nest, names: set[str]) -> int:
-    """The last pass that needs one of these scalars, or an inner scalar made from them."""
+def _times(nest: Nest) -> dict[int, int]:
+    """When each statement (by id) runs: 2p before the loop of pass p over the reduction axes, 2p + 1 inside it."""
     inner, at = levels(nest), passes(nest)
+    reduction = {axis.name for axis in nest.reductions}
+
+    def inside(statement: Statement) -> bool:
+        if isinstance(statement, (Reduce, Store)):
+            return any(name in reduction or inner.get(name, False) for name in operands(statement))
+        return inner[statement.name]
+
+    return {id(statement): 2 * at[id(statement)] + inside(statement) for statement in nest.body}
+
+
+def _last_use(nest: Nest, names: set[str], times: Mapping[int, int]) -> int:
+    """When these scalars are needed last, or scalars made from them that are computed again where they are needed.
+
+    Loops load and compute again what follows from no reduction; what follows from one is kept between the passes.
+    """
     tainted = set(names)
+    inner, at = levels(nest), passes(nest)
     last = 0
     for statement in nest.body:
-        if not any(name in tainted for name in _operands(statement)):
+        if not any(name in tainted for name in operands(statement)):
             continue
-        last = max(last, at[id(statement)])
-        if not isinstance(statement, (Reduce, Store)) and (inner[statement.name] or not nest.reductions):
+        last = max(last, times[id(statement)])
+        if not isinstance(statement, (Reduce, Store)) and (inner[statement.name] or not at[id(statement)]):
             tainted.add(statement.name)
     return last
 
 
-def _operands(statement: Statement) -> Iterator[str]:
+def operands(statement: Statement) -> Iterator[str]:
+    """The scalars that a statement needs."""
     match statement:
         case Compute():
             yield from statement.arguments
