@@ -6,7 +6,7 @@ buffer since fusion, so one lifetime covers both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphc.diagnostics import closest, fail
@@ -45,6 +45,13 @@ def plan(program: Program, sizes: Mapping[str, int] | None = None, strategy: str
         sum(block.size for block in blocks),
         max(live_bytes(blocks, len(program.steps)), default=0),
     )
+
+
+def arena_size(lives: Sequence[tuple[int, int, int]], strategy: str = "optimal") -> int:
+    """Bytes of an arena for buffers that are given as bytes, first step and last step."""
+    blocks = [Block(k, _aligned(size), size, first, last) for k, (size, first, last) in enumerate(lives)]
+    offsets = STRATEGIES[strategy](blocks)
+    return max((offsets[block.buffer] + block.size for block in blocks), default=0)
 
 
 def check_strategy(strategy: str) -> None:

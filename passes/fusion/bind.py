@@ -25,7 +25,7 @@ from graphc.passes.fusion.inplace import reads_only_where_it_writes
 from graphc.passes.fusion.lower import Lowered
 from graphc.passes.fusion.names import Scope, group_name, identifier
 from graphc.passes.fusion.options import FusionOptions
-from graphc.passes.fusion.order import Task, order, peak
+from graphc.passes.fusion.order import Task, order, orders, peak
 from graphc.passes.fusion.partition import Partition
 from graphc.passes.fusion.rewrite import rename_scalars
 from graphc.passes.fusion.simplify import simplify
@@ -79,6 +79,12 @@ class Binder:
         """The groups in launch order."""
         by_number = {group.number: group for group in groups}
         return [by_number[number] for number in order(self.tasks(groups), self.sizes())]
+
+    def orders(self, groups: Sequence[Group]) -> list[list[Group]]:
+        """All launch orders that are considered."""
+        by_number = {group.number: group for group in groups}
+        found = orders(self.tasks(groups), self.sizes())
+        return [[by_number[number] for number in numbers] for numbers in found]
 
     def program(self, sequence: Sequence[Group]) -> Program:
         """The program that launches these groups in this order."""

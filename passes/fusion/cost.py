@@ -16,13 +16,13 @@ _CHEAP = """
 CHEAP_OPERATIONS = frozenset(_CHEAP.split())
 """Scalar operations of a cycle or so: done again rather than kept in memory."""
 
-_MOVES = (Kind.VIEW, Kind.RESHAPE, Kind.CONSTANT, Kind.IDENTITY)
+MOVES = (Kind.VIEW, Kind.RESHAPE, Kind.CONSTANT, Kind.IDENTITY)
 
 
 def is_cheap(node: Node) -> bool:
     """True when doing a node again costs next to nothing a scalar."""
     kind = primitive(node.primitive).kind
-    return kind in _MOVES or (kind is Kind.ELEMENTWISE and node.primitive in CHEAP_OPERATIONS)
+    return kind in MOVES or (kind is Kind.ELEMENTWISE and node.primitive in CHEAP_OPERATIONS)
 
 
 def elements(value: Value, options: FusionOptions) -> int:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
 from graphc.passes.fusion import cost
 from graphc.passes.fusion.anchors import epilogue_fits
-from graphc.passes.fusion.bind import Group, bind, estimated_peak
+from graphc.passes.fusion.bind import Binder, Group, bind, estimated_peak
 from graphc.passes.fusion.horizontal import fuse_horizontally
 from graphc.passes.fusion.lower import Lowered, lower
 from graphc.passes.fusion.names import Scope
 from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.order import Task, order, peak
 from graphc.passes.fusion.partition import Partition, partition
+from graphc.passes.fusion.repeat import Repeater
 from graphc.passes.fusion.space import Space
-from graphc.passes.fusion.storage import aliases, assign
+from graphc.passes.fusion.storage import Storage, aliases, assign
 from graphc.passes.plan import buffer_lifetimes
 
 
@@ -28,20 +30,34 @@ def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
     assumed size), it is done again more carefully, and the least peak wins. Where the peak is large, the careful way
     is tried too: it keeps a ReLU's mask of a byte an element for its gradient rather than read the result again.
     """
-    chosen = options or FusionOptions()
+    return _best(graph, options or FusionOptions()).program
+
+
+def fuse_again(
+    graph: Graph, options: FusionOptions, sizes: Mapping[str, int]
+) -> tuple[Program, list[Repeater]]:
+    """What `fuse` gives, and the means to let some of its kernels run again, one for each launch order."""
+    best = _best(graph, options)
+    sequences = Binder(best.part, best.storage, best.options).orders(best.groups)
+    return best.program, [
+        Repeater(best.part, best.storage, sequence, best.options, sizes) for sequence in sequences
+    ]
+
+
+def _best(graph: Graph, chosen: FusionOptions) -> _Fused:
     if not chosen.enabled:
         return _fuse(graph, chosen, 0)
     limit = unfused_peak(graph, chosen)
     best = _fuse(graph, chosen, limit)
-    least = live_peak(best, chosen)
+    least = live_peak(best.program, chosen)
     careful = replace(chosen, conservative=True)
     for attempt in (careful, replace(careful, merge=False)):
         enough = least if least > limit else least - least // 4
         if least <= limit and (least <= chosen.thrifty_peak or attempt is not careful):
             break
         other = _fuse(graph, attempt, limit)
-        if live_peak(other, chosen) < enough:
-            best, least = other, live_peak(other, chosen)
+        if live_peak(other.program, chosen) < enough:
+            best, least = other, live_peak(other.program, chosen)
     return best
 
 
@@ -50,7 +66,18 @@ def unfused(graph: Graph) -> Program:
     return fuse(graph, FusionOptions(enabled=False))
 
 
-def _fuse(graph: Graph, options: FusionOptions, limit: int) -> Program:
+@dataclass(frozen=True, slots=True)
+class _Fused:
+    """A program, and what it was bound from."""
+
+    part: Partition
+    storage: Storage
+    groups: Sequence[Group]
+    options: FusionOptions
+    program: Program
+
+
+def _fuse(graph: Graph, options: FusionOptions, limit: int) -> _Fused:
     """One attempt; horizontal fusion keeps the peak below `limit` bytes."""
     part = partition(graph, options)
     lowered = lower_spaces(part)
@@ -63,7 +90,7 @@ def _fuse(graph: Graph, options: FusionOptions, limit: int) -> Program:
 
     if options.enabled and options.horizontal:
         groups = fuse_horizontally(part, groups, options, estimate, limit)
-    return bind(part, storage, groups, options)
+    return _Fused(part, storage, groups, options, bind(part, storage, groups, options))
 
 
 def lower_spaces(part: Partition) -> dict[int, Lowered]:

@@ -20,9 +20,12 @@ class Task:
 
 def order(tasks: Sequence[Task], nbytes: Mapping[str, int]) -> list[int]:
     """Numbers of the tasks in the better of two topological orders, by their peak of live bytes."""
-    natural = _schedule(tasks, None)
-    greedy = _schedule(tasks, nbytes)
-    return min((natural, greedy), key=lambda numbers: peak(tasks, numbers, nbytes))
+    return min(orders(tasks, nbytes), key=lambda numbers: peak(tasks, numbers, nbytes))
+
+
+def orders(tasks: Sequence[Task], nbytes: Mapping[str, int]) -> tuple[list[int], list[int]]:
+    """Two topological orders: as in the graph, and greedy by the bytes that a task adds."""
+    return _schedule(tasks, None), _schedule(tasks, nbytes)
 
 
 def peak(tasks: Sequence[Task], numbers: Sequence[int], nbytes: Mapping[str, int]) -> int:
