@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from graphc.codegen.triton import has_template
 from graphc.ir.graph import Graph
+from graphc.passes.expand import Expand
 from graphc.passes.fusion import fuse
 from graphc.runtime.gpu.interpreter import Interpreter
 from graphc.types import DType
@@ -24,7 +26,8 @@ GROUPS = case_groups(shapes_of_elementwise=False)
 @pytest.fixture
 def triton(interpreter: Interpreter) -> Target:
     def run(graph: Graph, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        (results,) = run_graphs([fuse(graph)], [inputs], SIZES, interpreter.run)
+        program = fuse(Expand(has_template)(graph))
+        (results,) = run_graphs([program], [inputs], SIZES, interpreter.run)
         shapes = {name: value.type for name, value in zip(graph.output_names, graph.outputs, strict=True)}
         return {name: results[name].reshape(type.concrete_shape(SIZES)) for name, type in shapes.items()}
 

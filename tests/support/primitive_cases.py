@@ -287,9 +287,13 @@ def _recurrences() -> list[Case]:
     for mode, gates in (("lstm", 4), ("gru", 3), ("rnn_relu", 1), ("rnn_tanh", 1)):
         for steps, batch, units, attributes in sizes:
             state, sequence = f"f32[{batch},{units}]", f"f32[{steps},{batch},{units}]"
-            weight, saved = f"f32[{gates * units},{units}]", f"f32[{steps},{batch},{4 * units}]"
+            weight = (f"f32[{gates * units},{units}]", -0.7, 0.7)
+            saved = (f"f32[{steps},{batch},{4 * units}]", 0.1, 0.9)
             rest = {"lstm": [state], "gru": [f"f32[{units}]"]}.get(mode, [])
-            back = {"lstm": [state, sequence, (saved, 0.1, 0.9), sequence], "gru": [state, sequence, saved]}
+            back: dict[str, list[Any]] = {
+                "lstm": [state, sequence, saved, sequence],
+                "gru": [state, sequence, saved],
+            }
             chosen: dict[str, Any] = {"mode": mode, **attributes}
             if mode == "lstm" and attributes:
                 chosen["clip"] = (-0.5, 0.75)
