@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graphc.driver.compile import compile
     from graphc.driver.executable import Executable
     from graphc.driver.executor import bind, simple_bind
+    from graphc.driver.memory import memory
     from graphc.driver.training import training_step
     from graphc.runtime.context import Context, cpu, current_context, gpu
     from graphc.symbol import AttrScope, Group, Symbol, Variable, attribute, name, var
@@ -38,6 +39,7 @@ _LAZY: dict[str, str] = {
     # compiling and executing
     "driver": "graphc.driver",
     "compile": "graphc.driver.compile:compile",
+    "memory": "graphc.driver.memory:memory",
     "Executable": "graphc.driver.executable:Executable",
     "bind": "graphc.driver.executor:bind",
     "simple_bind": "graphc.driver.executor:simple_bind",
@@ -77,6 +79,7 @@ __all__ = [
     "init",
     "initializer",
     "lr_scheduler",
+    "memory",
     "name",
     "nd",
     "ndarray",

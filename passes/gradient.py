@@ -82,6 +82,16 @@ def gradient(
     return Prune()(builder.finish(outputs))
 
 
+def model_outputs(graph: Graph) -> frozenset[str]:
+    """The names of the outputs that are no gradients: all but those that `gradient` added."""
+    values = {value.name for value in graph.values()} | set(graph.output_names)
+    return frozenset(
+        name
+        for name in graph.output_names
+        if not (name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in values)
+    )
+
+
 class _Sweep:
     """One walk over the nodes in reverse; `pending` holds the contributions to each value's gradient."""
 

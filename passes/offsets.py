@@ -14,6 +14,8 @@ import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from graphc.ir.program import Placement
+
 MATCH_RANGE = 16
 """A freed place serves a block of at most 16 times its size, and at least a sixteenth."""
 
@@ -51,6 +53,15 @@ def live_bytes(blocks: Sequence[Block], steps: int) -> list[int]:
         live += difference
         result.append(live)
     return result
+
+
+def live_at(placements: Sequence[Placement], steps: int, alignment: int) -> list[int]:
+    """The bytes of an arena that are in use at each step."""
+    blocks = [
+        Block(p.buffer, -(-p.size // alignment) * alignment, p.size, p.lifetime.first, p.lifetime.last)
+        for p in placements
+    ]
+    return live_bytes(blocks, steps)
 
 
 def separate(blocks: Sequence[Block]) -> Offsets:

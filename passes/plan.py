@@ -7,7 +7,6 @@ buffer since fusion, so one lifetime covers both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from graphc.diagnostics import closest, fail
 from graphc.ir.program import Buffer, Lifetime, Placement, Plan, Program, Role
@@ -95,66 +94,3 @@ def buffer_lifetimes(program: Program) -> dict[int, Lifetime]:
                 first.setdefault(index, number)
                 last[index] = number
     return {index: Lifetime(first[index], last[index]) for index in first}
-
-
-# Reports
-
-
-def memory_report(program: Program, made: Plan) -> dict[str, Any]:
-    """Bytes by role, the arena beside its bounds, and what is live at the peak: JSON-ready."""
-    sizes = dict(made.sizes)
-    by_role = dict.fromkeys((role.value for role in Role), 0)
-    for buffer in program.buffers:
-        by_role[buffer.role.value] += buffer_nbytes(buffer, sizes)
-    blocks = [
-        Block(p.buffer, _aligned(p.size), p.size, p.lifetime.first, p.lifetime.last) for p in made.placements
-    ]
-    live = live_bytes(blocks, len(program.steps))
-    peak = max(range(len(live)), key=live.__getitem__, default=0)
-    alive = [p for p in made.placements if p.lifetime.first <= peak <= p.lifetime.last]
-    alive.sort(key=lambda placement: (-placement.size, program.buffers[placement.buffer].name))
-    rows = [placement_row(program, placement) for placement in alive]
-    kernel = program.kernels[program.steps[peak].kernel].name if program.steps else ""
-    return {
-        "schema": 1,
-        "program": program.name,
-        "sizes": sizes,
-        "bytes": by_role,
-        "arena": {"naive": made.naive, "planned": made.size, "lower_bound": made.lower_bound},
-        "peak": {"step": peak, "kernel": kernel, "live": rows},
-    }
-
-
-def placement_row(program: Program, placement: Placement) -> dict[str, Any]:
-    """A tensor's place, and the operator and line of the user's that it comes from: JSON-ready."""
-    buffer = program.buffers[placement.buffer]
-    origin = buffer.origins[0] if buffer.origins else None
-    return {
-        "buffer": buffer.name,
-        "type": str(buffer.type),
-        "bytes": placement.size,
-        "offset": placement.offset,
-        "first": placement.lifetime.first,
-        "last": placement.lifetime.last,
-        "operator": f"{origin.operator} {origin.name}" if origin else "",
-        "line": str(origin.location) if origin and origin.location else "",
-    }
-
-
-def memory_text(program: Program, made: Plan) -> str:
-    """`memory_report` for people."""
-    report = memory_report(program, made)
-    arena, peak = report["arena"], report["peak"]
-    sizes = ", ".join(f"{name}={value}" for name, value in report["sizes"].items())
-    lines = [f"memory of {program.name}" + (f" for {sizes}" if sizes else "")]
-    lines += [f"  {role:<13}{count:>16,} bytes" for role, count in report["bytes"].items() if count]
-    lines.append(
-        f"  arena: {arena['planned']:,} bytes planned, {arena['naive']:,} without reuse, "
-        f"{arena['lower_bound']:,} at least"
-    )
-    if peak["live"]:
-        lines.append(f"  live at the peak, step {peak['step']} ({peak['kernel']}):")
-    for row in peak["live"]:
-        place = "  ".join(part for part in (row["operator"], row["line"]) if part)
-        lines.append(f"    {row['bytes']:>16,}  {row['buffer']}: {row['type']}  {place}".rstrip())
-    return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from graphc.ir.program import Plan, Program
-from graphc.passes.plan import memory_report, placement_row
+from graphc.passes.memory import memory_report, placement_rows
 
 WIDTH, HEIGHT = 1200.0, 600.0
 LEFT, TOP, RIGHT, BOTTOM = 90.0, 60.0, 20.0, 50.0
@@ -24,8 +24,7 @@ LETTER = 6.5
 def arena_svg(program: Program, made: Plan) -> str:
     """The picture of a plan, as the text of an SVG file."""
     report = memory_report(program, made)
-    rows = [placement_row(program, placement) for placement in made.placements]
-    return _Chart(report, rows, len(program.steps)).text()
+    return _Chart(report, placement_rows(program, made), len(program.steps)).text()
 
 
 class _Chart:
@@ -76,6 +75,12 @@ class _Chart:
             f"{arena['lower_bound']:,} at least"
         )
         self.add("text", title, x=LEFT, y=20, font_size=14)
+        parts = [
+            f"{kind} {_amount(row['at_peak'])}"
+            for kind, row in self.report["categories"].items()
+            if row["at_peak"]
+        ]
+        self.add("text", "at the peak: " + ", ".join(parts), x=LEFT, y=HEIGHT - 28)
         for quarter in range(5):
             nbytes = self.size * quarter / 4
             y = self.y(nbytes)
@@ -92,7 +97,11 @@ class _Chart:
         box = self.add(
             "rect", x=left, y=high, width=right - left, height=low - high, fill=colour, stroke=edge
         )
-        words = [f"{row['buffer']}: {row['type']}, {row['bytes']:,} bytes", row["operator"], row["line"]]
+        words = [
+            f"{row['buffer']}: {row['type']}, {row['bytes']:,} bytes, {row['category']}",
+            row["operator"],
+            row["line"],
+        ]
         steps = f"steps {row['first']} to {row['last']}, offset {row['offset']:,}"
         ElementTree.SubElement(box, "title").text = "\n".join(filter(None, [*words, steps]))
         if low - high > 14 and right - left > LETTER * len(row["buffer"]):

@@ -271,7 +271,9 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _plan(request: Request, form: str, memory: str, output: Path | None) -> None:
-    from graphc.passes.plan import memory_report, memory_text, plan
+    from graphc.driver.memory import with_workspace
+    from graphc.passes.memory import memory_report, memory_text
+    from graphc.passes.plan import plan
 
     program = with_workspace(_program(request, memory), request.target)
     made = plan(program, request.sizes_for(program.graph), memory)
@@ -282,15 +284,4 @@ def _plan(request: Request, form: str, memory: str, output: Path | None) -> None
 
         emit(arena_svg(program, made), output)
     else:
-        emit(memory_text(program, made), output)
-
-
-def with_workspace(program: Program, target: str) -> Program:
-    """The program as it runs on a target: code generators add buffers of their own."""
-    if target == "reference":
-        return program
-    from graphc.codegen import cpp, triton
-
-    if target == "gpu":
-        return triton.generate(program).program
-    return cpp.generate(cpp.pack_constants(program)).program
+        emit(memory_text(memory_report(program, made)), output)

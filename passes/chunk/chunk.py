@@ -181,7 +181,9 @@ class _Parts:
                 if (number, total.parameter) not in self.waiting:
                     self.waiting[number, total.parameter] = len(self.buffers)
                     name = f"{kernel.name}.{total.parameter}"
-                    self.buffers.append(Buffer(name, total.type, Role.INTERMEDIATE, origins=kernel.origins))
+                    finished = (self.program.buffers[places[name]] for name in sorted(rows.sums))
+                    values = tuple(dict.fromkeys(v for buffer in finished for v in buffer.values))
+                    self.buffers.append(Buffer(name, total.type, Role.INTERMEDIATE, values, kernel.origins))
                 places[total.parameter] = self.waiting[number, total.parameter]
         arguments = tuple(places[p.name] for p in part.parameters)
         return Step(self.known[key], arguments, self._offsets(places, rows.parameters, arguments, start))

@@ -78,7 +78,9 @@ def add_scratch(program: Program, needs: Sequence[Scratch], threads: int) -> Pro
             if size not in places:
                 places[size] = len(buffers)
                 name = SCRATCH if len(places) == 1 else f"{SCRATCH}.{len(places)}"
-                buffers.append(Buffer(name, TensorType(DType.U8, (size,)), Role.WORKSPACE))
+                # The user's line of what needs most of it.
+                origins = program.kernels[totals.index(size)].origins
+                buffers.append(Buffer(name, TensorType(DType.U8, (size,)), Role.WORKSPACE, origins=origins))
             step = replace(step, arguments=(*step.arguments, places[size]))
         steps.append(step)
     return replace(program, buffers=tuple(buffers), kernels=tuple(kernels), steps=tuple(steps))
