@@ -39,8 +39,8 @@ class Limits:
     """The probes, and the figures so far: `bandwidth` in bytes a second, `flops` a second (f32, all threads).
 
     Bandwidth is the best of a copy and a triad (each with ordinary stores and with stores that bypass the cache) and a
-    plain read, bytes read plus bytes written. What updates in place may exceed it by a tenth: its stores find their lines
-    in the cache, and reads and writes alternate on the same pages.
+    plain read, bytes read plus bytes written. What updates in place may exceed it by a tenth: its stores find their
+    lines in the cache.
     """
 
     def __init__(self, count: int = COUNT) -> None:
