@@ -11,7 +11,6 @@ import datetime
 import importlib
 import os
 import random
-import shutil
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -113,7 +112,6 @@ def run(
     from graphc.runtime.limits import Limits
 
     logs = SCRATCH / "logs"
-    shutil.rmtree(logs, ignore_errors=True)
     order = [row.name for suite in report.SUITES for row in rows_of(suite)]
     records: list[Record] = []
     with ExitStack() as stack:

@@ -48,7 +48,7 @@ class Client:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         command = [str(self.peer.python), str(WORKER), f"--threads={self._threads}"]
         command += [self.peer.forms, self.peer.function, *self.peer.packages]
-        with self._log.open("ab") as log:
+        with self._log.open("wb") as log:
             # A session of its own: Ctrl-C is for the harness, which ends its workers itself.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,

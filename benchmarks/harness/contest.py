@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from graphc.runtime.measure import Timing, in_turn
@@ -59,17 +59,15 @@ class Contest:
 
     def run(self) -> list[Record]:
         """The records of the row, one for each peer and setting, those that failed among them."""
-        folder = self.scratch / "reference"
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            references = self.reference.ask("reference", **self._task(), folder=str(folder))["references"]
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        # Large arrays, on disk for as long as the checks take; other runs have folders of their own.
+        with TemporaryDirectory(prefix="reference-", dir=self.scratch) as folder:
+            references = self.reference.ask("reference", **self._task(), folder=folder)["references"]
             self.reference.ask("release")
             # Two at a time. Settings follow one another, so that a compiler's cache serves the second.
             peers = list(dict.fromkeys(client.peer.name for client in self.clients))
             with ThreadPoolExecutor(2) as pool:
                 list(pool.map(partial(self._prepare, references), peers))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         try:
             records = self._measure() if self.errors else []
         finally:
