@@ -62,8 +62,14 @@ class Contest:
         self.scratch.mkdir(parents=True, exist_ok=True)
         # Large arrays, on disk for as long as the checks take; other runs have folders of their own.
         with TemporaryDirectory(prefix="reference-", dir=self.scratch) as folder:
-            references = self.reference.ask("reference", **self._task(), folder=folder)["references"]
-            self.reference.ask("release")
+            try:
+                references = self.reference.ask("reference", **self._task(), folder=folder)["references"]
+                self.reference.ask("release")
+            except PeerFailedError as error:
+                self.reasons |= {
+                    client.name: f"no reference to check against: {error}" for client in self.clients
+                }
+                return [self._refusal(client) for client in self.clients]
             # Two at a time. Settings follow one another, so that a compiler's cache serves the second.
             peers = list(dict.fromkeys(client.peer.name for client in self.clients))
             with ThreadPoolExecutor(2) as pool:

@@ -106,6 +106,12 @@ def test_what_does_not_run_says_why(contest: Callable[..., list[Any]]) -> None:
     assert records["absent"]["reason"] == "the toy suite has no form for it"
 
 
+def test_nothing_is_measured_without_a_reference(contest: Callable[..., list[Any]], tmp_path: Path) -> None:
+    (tmp_path / "toy" / "toy_forms.py").write_text(FORMS.replace("astype", "as_kind"))
+    (record,) = contest("good")
+    assert record["reason"].startswith("no reference to check against: AttributeError")
+
+
 def test_a_peer_that_is_not_installed_is_reported(contest: Callable[..., list[Any]], tmp_path: Path) -> None:
     (record,) = contest("good", python=tmp_path / "nowhere" / "python")
     assert record["reason"].startswith("not installed")
