@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,13 +58,18 @@ class KernelResult:
     "--steps", is_flag=True, help="Time the kernels inside the running program, not each by itself."
 )
 @click.option("--rounds", default=11, show_default=True, type=click.IntRange(1), help="Alternating rounds.")
+@click.option(
+    "--choices", type=click.Path(path_type=Path), help="A file of choices to follow; graphc tune writes one."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with a schema number.")
-def bench(request: Request, peers: str, steps: bool, rounds: int, as_json: bool) -> None:
+def bench(
+    request: Request, peers: str, steps: bool, rounds: int, choices: Path | None, as_json: bool
+) -> None:
     """Measure each kernel of MODEL, and the whole program beside torch, in alternating rounds."""  # fmt: skip
     from graphc.driver.compile import compile
     from graphc.runtime.limits import Limits, TorchLimits
 
-    executable = compile(request.graph(), target=request.target)
+    executable = compile(request.graph(), target=request.target, choices=choices)
     set_parameters(executable, None, request.seed)
     inputs = complete_inputs(executable, {}, request)
     device = executable.backend.device

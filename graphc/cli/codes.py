@@ -336,6 +336,12 @@ CODES: dict[str, Code] = {
         "graphc.compile(net, target='tpu')",
         "Use cpu, gpu or reference.",
     ),
+    "G507": Code(
+        "choices that cannot be followed",
+        "A file of choices is missing or holds what is no choice, a tuning budget is no time, or the target has none.",
+        "graphc.compile(net, choices='other-format.txt')",
+        "Write the file with graphc tune, or compile(..., tune='30s', choices='net.choices').",
+    ),
     # Execution
     "G601": Code(
         "wrong arguments",

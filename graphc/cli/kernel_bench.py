@@ -12,15 +12,14 @@ import torch
 
 from graphc.driver.compile import make_backend
 from graphc.driver.reference import evaluate_node
+from graphc.driver.tuning import fill, single_kernel
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.kernel import Access, Kernel
-from graphc.ir.program import Buffer, Program, Role, Step
+from graphc.ir.program import Program
 from graphc.primitives.concrete import concrete_node
 from graphc.primitives.declare import Kind, primitive
 from graphc.runtime.limits import synchronize
 from graphc.types import evaluate
-
-_ROLES = {Access.IN: Role.INPUT, Access.OUT: Role.OUTPUT, Access.INOUT: Role.STATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +36,14 @@ class KernelCase:
 
 def kernel_case(program: Program, kernel: Kernel, sizes: Mapping[str, int], target: str) -> KernelCase:
     """Build a kernel alone and fill its buffers."""
-    backend = make_backend(single_step(program, kernel), target)
+    backend = make_backend(single_kernel(kernel), target)
     generator = torch.Generator().manual_seed(0)
     own = {name: sizes[name] for name in backend.program.symbols}
     frame = backend.frame(own)
     tensors = []
     for index, parameter in enumerate(kernel.parameters):
         tensor = backend.output(parameter.type, own)
-        _fill(tensor, generator)
+        fill(tensor, generator)
         frame.bind(index, tensor)
         tensors.append(tensor)
 
@@ -54,22 +53,6 @@ def kernel_case(program: Program, kernel: Kernel, sizes: Mapping[str, int], targ
 
     moved = bytes_moved(kernel, sizes)
     return KernelCase(kernel, call, moved, contraction_flops(kernel, sizes), tuple(tensors))
-
-
-def single_step(program: Program, kernel: Kernel) -> Program:
-    """A program that launches only this kernel; the caller owns all its buffers."""
-    buffers = tuple(Buffer(p.name, p.type, _ROLES[p.access], (), kernel.origins) for p in kernel.parameters)
-    named = tuple((p.name, index, p.access) for index, p in enumerate(kernel.parameters))
-    return Program(
-        name=kernel.name,
-        graph=program.graph,
-        buffers=buffers,
-        kernels=(kernel,),
-        steps=(Step(0, tuple(range(len(buffers)))),),
-        inputs=tuple((name, index) for name, index, access in named if access is not Access.OUT),
-        outputs=tuple((name, index) for name, index, access in named if access is Access.OUT),
-        symbols=kernel.symbols,
-    )
 
 
 def bytes_moved(kernel: Kernel, sizes: Mapping[str, int]) -> int:
@@ -87,13 +70,6 @@ def contraction_flops(kernel: Kernel, sizes: Mapping[str, int]) -> int:
     operands = tuple(Value(name, kernel.parameter(name).type) for name in anchor.operands)
     node = Node(anchor.primitive, operands, (Value("result", anchor.result),), anchor.attributes)
     return evaluate(primitive(anchor.primitive).flops(node), sizes)
-
-
-def _fill(tensor: torch.Tensor, generator: torch.Generator) -> None:
-    if tensor.is_floating_point():
-        tensor.copy_(torch.randn(tensor.shape, generator=generator))
-    else:
-        tensor.copy_(torch.randint(0, 2, tensor.shape, generator=generator))
 
 
 def torch_program(

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("graphc.cli.run:run", "Compile a model and run it once."),
     "dump": ("graphc.cli.dump:dump", "Print a stage of a model: symbol, graph, ..., source, plan."),
     "bench": ("graphc.cli.bench:bench", "Measure each kernel, and the program beside torch."),
+    "tune": ("graphc.cli.tune:tune", "Measure alternatives for each kernel and write a file of choices."),
     "explain": ("graphc.cli.explain:explain", "Explain an error code, or why kernels were fused or not."),
     "doctor": ("graphc.cli.doctor:doctor", "Show compilers, GPU, versions and the cache."),
 }

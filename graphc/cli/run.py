@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 @click.option(
     "--repeat", default=1, show_default=True, type=click.IntRange(1), help="Run so often and show the time."
 )
+@click.option(
+    "--choices", type=click.Path(path_type=Path), help="A file of choices to follow; graphc tune writes one."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with a schema number.")
 def run(
     request: Request,
@@ -49,6 +52,7 @@ def run(
     save: Path | None,
     check: bool,
     repeat: int,
+    choices: Path | None,
     as_json: bool,
 ) -> int:
     """Compile MODEL and run it once.
@@ -59,7 +63,7 @@ def run(
 
     given = read_inputs(inputs)
     graph = request.graph()
-    executable = compile(graph, target=request.target)
+    executable = compile(graph, target=request.target, choices=choices)
     set_parameters(executable, params, request.seed)
     tensors = complete_inputs(executable, given, request)
     before = {name: state.clone() for name, state in executable.states.items()}

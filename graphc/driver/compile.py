@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ import torch
 from graphc.codegen import cpp as cpp_codegen
 from graphc.codegen import triton as triton_codegen
 from graphc.diagnostics import ToolchainError, fail
+from graphc.driver import tuning
 from graphc.driver.backend import Backend, CpuBackend, GpuBackend, ReferenceBackend
 from graphc.driver.executable import Executable
 from graphc.driver.store import remember
@@ -50,6 +52,7 @@ class Options:
     chunk_bytes: at level 2, tensors of more than twice that are not stored whole where their rows can be worked on
         part by part (passes/chunk); 0 for never.
     constants: what follows from parameters alone is computed once, when they change, and held between calls.
+    choices: the text of a file of choices (codegen/cpp/choices.py), pinned over what the cost models choose.
     """
 
     level: int = 2
@@ -58,6 +61,7 @@ class Options:
     memory: str = "optimal"
     chunk_bytes: int = CHUNK_BYTES
     constants: bool = True
+    choices: str = ""
 
     def __post_init__(self) -> None:
         check_strategy(self.memory)
@@ -122,12 +126,18 @@ def compile(
     target: str | Context | None = None,
     parameters: Mapping[str, Any] | None = None,
     options: Options | None = None,
+    choices: str | Path | None = None,
+    tune: str | float | None = None,
+    tune_sizes: Mapping[str, int] | None = None,
 ) -> Executable:
     """Compile a model to a callable.
 
     shapes: shape of each data input of a Symbol; names in it are symbolic dimensions, ("N", 784) runs for any N from 1.
     target: "cpu" (generated C++), "gpu" (generated Triton), "reference" (torch), or a Context; by default the
         current context. parameters: values of parameters and states, checked and copied in.
+    choices: a file of choices of code generation to follow (CPU); the same file gives the same code and bits.
+    tune: time to measure alternatives for, "30s" or seconds; what is found is followed, and written to `choices`.
+    tune_sizes: sizes of the named dimensions to measure with.
     Raises GraphcError for a wrong model; ToolchainError when the compiler fails. Where no C++ compiler is found the
     reference backend takes over with a RuntimeWarning.
     """
@@ -136,13 +146,17 @@ def compile(
     traced = time.perf_counter()
     kind, context = _resolve(target)
     chosen = options or Options()
+    if choices is not None or tune is not None:
+        chosen = replace(chosen, choices=_choices(graph, chosen, kind, choices, tune, tune_sizes or {}))
+    started = time.perf_counter()
     made, found = _generate(graph, chosen, kind)
     generated = time.perf_counter()
     backend = _load(made, kind, context, chosen.memory)
     report = {
         "trace": traced - start,
         **({} if found else made.stages.seconds),
-        "generate": generated - traced - (0.0 if found else sum(made.stages.seconds.values())),
+        **({"tune": started - traced} if tune is not None else {}),
+        "generate": generated - started - (0.0 if found else sum(made.stages.seconds.values())),
         "build": time.perf_counter() - generated,
         "total": time.perf_counter() - start,
     }
@@ -150,6 +164,36 @@ def compile(
     if parameters:
         executable.set_states(parameters)
     return executable
+
+
+def _choices(
+    graph: Graph,
+    options: Options,
+    kind: str,
+    path: str | Path | None,
+    budget: str | float | None,
+    sizes: Mapping[str, int],
+) -> str:
+    """The text of the choices to follow: the file's, and those that tuning adds to them."""
+    if kind != "cpu":
+        raise fail("G507", f"choices are of generated C++; the target is {kind}", help='target="cpu"')
+    known = (
+        tuning.read_choices(path, missing_ok=budget is not None)
+        if path is not None
+        else cpp_codegen.NO_CHOICES
+    )
+    if budget is None:
+        return str(known)
+    seconds = tuning.budget_seconds(budget)
+    missing = [name for name in graph.symbols if name not in sizes]
+    if missing:
+        raise fail(
+            "G602", f"tuning {graph.name} needs sizes of {', '.join(missing)}", help="tune_sizes={'N': 64}"
+        )
+    found = str(tuning.tune(lower(graph, options).program, sizes, seconds, known))
+    if path is not None:
+        tuning.write_choices(path, found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -167,18 +211,20 @@ def _generate(graph: Graph, options: Options, kind: str) -> tuple[_Made, bool]:
 
     def make() -> _Made:
         stages = lower(graph, options, kind)
-        return _Made(stages, _sources(stages.program, kind, options.constants and options.level > 0))
+        return _Made(stages, _sources(stages.program, kind, options))
 
     machine = repr(cpp_codegen.detect()) if kind == "cpu" else ""
     return remember(f"lowered-{kind}", [str(graph), repr(options), machine], make)
 
 
 def _sources(
-    program: Program, kind: str, constants: bool
+    program: Program, kind: str, options: Options
 ) -> cpp_codegen.CppProgram | triton_codegen.TritonProgram:
     if kind == "gpu":
         return triton_codegen.generate(program)
-    return cpp_codegen.generate(cpp_codegen.pack_constants(program) if constants else program)
+    program = cpp_codegen.apply_choices(program, cpp_codegen.Choices.parse(options.choices))
+    packed = options.constants and options.level > 0
+    return cpp_codegen.generate(cpp_codegen.pack_constants(program) if packed else program)
 
 
 def _resolve(target: str | Context | None) -> tuple[str, Context]:

@@ -104,7 +104,7 @@ def _print_nests(
     schedules = [decide(nest, kernel, target) for nest in nests]
     headers = ("tile.h",) if any(schedule.turned for schedule in schedules) else ()
     total = dimension(sum((schedule.work for schedule in schedules), start=0))
-    pays = not isinstance(total, int) or total >= PARALLEL_COST
+    pays = bool(kernel.attributes.get("threads", not isinstance(total, int) or total >= PARALLEL_COST))
     streams = any(schedule.streams for schedule in schedules)
     if pays and (len(nests) > 1 or streams):
         condition = "" if isinstance(total, int) else f" if ({dim_text(total)} > {PARALLEL_COST})"
@@ -117,6 +117,8 @@ def _print_nests(
         return headers
     for nest, schedule in zip(nests, schedules, strict=True):
         _print_alone(out, nest, schedule, buffers, names, pays)
+    if streams:
+        out.line("gc_stream_fence();")
     return headers
 
 

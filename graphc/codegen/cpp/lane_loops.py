@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from graphc.codegen.cpp.expressions import TYPES, affine_text, dim_factor, dim_text, guard_text
 from graphc.codegen.cpp.scalars import ScalarPrinter, guard_key
-from graphc.codegen.cpp.schedule import PARALLEL_COST, STREAM_TILE, Mode, extent_of, item_axes
+from graphc.codegen.cpp.schedule import PARALLEL_COST, Mode, extent_of, item_axes
 from graphc.codegen.cpp.writer import Lanes
 from graphc.ir.kernel import Affine, Axis, Compute, Guard, Load, Store
 from graphc.types import Dim, product
@@ -216,7 +216,7 @@ class LaneLoopPrinter(ScalarPrinter):
         return tiles
 
     def _tile_size(self) -> int:
-        return STREAM_TILE if self.schedule.mode is Mode.ROWS else self.schedule.block
+        return self.schedule.tile if self.schedule.mode is Mode.ROWS else self.schedule.block
 
 
 def unravel(position: str, axes: Sequence[Axis]) -> dict[str, str]:

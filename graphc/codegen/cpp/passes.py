@@ -9,7 +9,6 @@ from graphc.codegen.cpp.accumulators import POSITIONS, AccumulatorPrinter
 from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_factor, dim_text
 from graphc.codegen.cpp.schedule import (
     KEEP_COST,
-    STREAM_TILE,
     Mode,
     Schedule,
     extent_of,
@@ -317,12 +316,16 @@ class PassPrinter(AccumulatorPrinter):
         extent = extent_of(self.nest, vector)
         if any(store.buffer in self.schedule.streams for store in stores):
             start = self.names.new(f"{vector}_start")
-            header = f"for (int64_t {start} = 0; {start} < {dim_text(extent)}; {start} += {STREAM_TILE})"
+            header = (
+                f"for (int64_t {start} = 0; {start} < {dim_text(extent)}; {start} += {self.schedule.tile})"
+            )
             ahead = self._next_rows(number)
             with self.block(header):
                 for row in ahead:
-                    self.out.line(f"gc_prefetch({row} + {start}, {STREAM_TILE});")
-                self._row_lanes(number, self.block_lanes(start, extent, STREAM_TILE), roots, stores, kept)
+                    self.out.line(f"gc_prefetch({row} + {start}, {self.schedule.tile});")
+                self._row_lanes(
+                    number, self.block_lanes(start, extent, self.schedule.tile), roots, stores, kept
+                )
         else:
             variable = self.names.new(vector)
             self._row_lanes(number, Lanes(variable, dim_text(extent), variable, "0"), roots, stores, kept)

@@ -64,8 +64,9 @@ class Schedule:
 
     `block`: elements of a vector (rows), or elements of the vector axis handled at once (columns, blocked maps);
     0 for an unblocked map. `kept[p]`: inner values that pass p leaves in scratch for later ones. `streams`: buffers
-    stored past the cache. `turned`: loads of a map that are contiguous along `turn` instead of the vector axis; they
-    are transposed tile by tile. `work`: vector additions; `threaded`: whether they can pay for threads.
+    stored past the cache, from a local tile of `tile` elements in rows. `turned`: loads of a map that are contiguous
+    along `turn` instead of the vector axis; they are transposed tile by tile. `work`: vector additions; `threaded`:
+    whether they can pay for threads.
     """
 
     mode: Mode
@@ -77,6 +78,7 @@ class Schedule:
     threaded: bool
     turn: str | None = None
     turned: frozenset[str] = frozenset()
+    tile: int = STREAM_TILE
 
 
 def guess(dim: Dim) -> int:
@@ -110,10 +112,10 @@ def access_cost(stride: Dim) -> float:
     return 2.5 if isinstance(stride, int) and abs(stride) <= 4 else 10.0
 
 
-def vector_axis(nest: Nest, analysis: Analysis, target: CpuTarget) -> str | None:
-    """The axis whose loop costs least: contiguous accesses first, then long."""
+def vector_axis(nest: Nest, analysis: Analysis, target: CpuTarget, rank: int = 0) -> str | None:
+    """The axis whose loop costs least, contiguous accesses first, then long; or the next ones in that order."""
     lanes = target.lanes(4)
-    best: tuple[float, str] | None = None
+    costs: list[tuple[float, str]] = []
     for axis in reversed(nest.axes):
         cost = 0.0
         for statement in nest.body:
@@ -127,9 +129,10 @@ def vector_axis(nest: Nest, analysis: Analysis, target: CpuTarget) -> str | None
         extent = guess(axis.extent)
         waste = -(-extent // lanes) * lanes / extent if extent > 0 else 1.0
         cost *= waste + lanes / max(extent, 1)
-        if best is None or cost < best[0]:
-            best = (cost, axis.name)
-    return best[1] if best else None
+        costs.append((cost, axis.name))
+    # Of equal costs the inner axis comes first.
+    costs.sort(key=lambda pair: pair[0])
+    return costs[min(rank, len(costs) - 1)][1] if costs else None
 
 
 def _stride(index: Affine, axis: str, analysis: Analysis) -> Dim:
@@ -202,17 +205,24 @@ def scratch_bytes(nest: Nest, analysis: Analysis, kept: Iterable[str], block: in
 
 def streamed_buffers(nest: Nest, kernel: Kernel, vector: str | None, target: CpuTarget) -> frozenset[str]:
     """Outputs larger than the last cache, written once in contiguous runs: they go past the cache."""
+    found = streamable(nest, kernel, vector)
+    pinned = kernel.attributes.get("streams")
+    if pinned is not None:
+        return found if pinned else frozenset()
+    sizes = {name: kernel.parameter(name).type.nbytes for name in found}
+    return frozenset(name for name, size in sizes.items() if isinstance(size, int) and size > target.llc // 2)
+
+
+def streamable(nest: Nest, kernel: Kernel, vector: str | None) -> frozenset[str]:
+    """Outputs that are written once in contiguous runs of four-byte elements."""
     found = set()
     for statement in nest.body:
         if not isinstance(statement, Store) or statement.guards or vector is None:
             continue
         parameter = kernel.parameter(statement.buffer)
-        nbytes = parameter.type.nbytes
         index = statement.index[0]
-        large = isinstance(nbytes, int) and nbytes > target.llc // 2
         plain = parameter.type.dtype.itemsize == 4 and parameter.access.value == "out"
-        contiguous = index.stride(vector) == 1 and vector in index.variables
-        if large and plain and contiguous:
+        if plain and index.stride(vector) == 1 and vector in index.variables:
             found.add(statement.buffer)
     return frozenset(found)
 
@@ -271,15 +281,16 @@ def shape_nest(nest: Nest, target: CpuTarget) -> Nest:
 
 
 def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
-    """The schedule of a lowered nest."""
+    """The schedule of a lowered nest; choices pinned to the kernel (choices.py) come before the cost models'."""
     analysis = analyse(nest)
-    vector = vector_axis(nest, analysis, target)
+    pinned = kernel.attributes
+    vector = vector_axis(nest, analysis, target, pinned.get("vector", 0))
     reductions = {axis.name for axis in nest.reductions}
     has_reduce = any(isinstance(statement, Reduce) for statement in nest.body)
     mode = (
         Mode.MAP if not has_reduce and not reductions else Mode.ROWS if vector in reductions else Mode.COLUMNS
     )
-    block = _block(nest, analysis, vector, mode, target)
+    block = _block(nest, vector, mode, target, pinned.get("block", 0))
     kept = (
         scratch_values(nest, analysis, vector) if vector is not None and mode is not Mode.MAP else frozenset()
     )
@@ -288,7 +299,7 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
         kept = frozenset()
     streams = streamed_buffers(nest, kernel, vector, target)
     if mode is Mode.MAP and streams:
-        block = MAP_TILE
+        block = pinned.get("block", MAP_TILE)
     turn, turned = (
         turned_loads(nest, analysis, vector)
         if mode is Mode.MAP and vector is not None
@@ -297,20 +308,32 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
     if turned:
         block = TURN_LANES
     work = work_of(nest, analysis, target)
-    threaded = not (isinstance(work, int) and work < PARALLEL_COST) and bool(nest.parallel)
-    return Schedule(mode, vector, block, kept, streams, work, threaded, turn, turned)
+    pays = pinned.get("threads", not (isinstance(work, int) and work < PARALLEL_COST))
+    threaded = bool(pays) and bool(nest.parallel)
+    tile = pinned.get("tile", STREAM_TILE)
+    return Schedule(mode, vector, block, kept, streams, work, threaded, turn, turned, tile)
 
 
-def _block(nest: Nest, analysis: Analysis, vector: str | None, mode: Mode, target: CpuTarget) -> int:
+def _block(nest: Nest, vector: str | None, mode: Mode, target: CpuTarget, pinned: int) -> int:
     lanes = target.lanes(4)
     if mode is Mode.ROWS:
         return lanes
     if mode is Mode.COLUMNS:
         extent = extent_of(nest, vector) if vector is not None else 0
         accumulators = sum(isinstance(statement, Reduce) for statement in nest.body) or 1
-        limit = max(lanes * 4, min(1024, target.l1 // (4 * 4 * accumulators) // lanes * lanes))
+        limit = pinned or max(lanes * 4, min(1024, target.l1 // (4 * 4 * accumulators) // lanes * lanes))
         return even_block(extent, limit, lanes) if isinstance(extent, int) else limit
     return 0
+
+
+def other_blocks(nest: Nest, schedule: Schedule) -> tuple[int, ...]:
+    """Blocks of the vector axis, near the schedule's, that columns or a streamed map could take as well."""
+    blocked = schedule.mode is Mode.COLUMNS or (schedule.mode is Mode.MAP and bool(schedule.streams))
+    if not blocked or schedule.turned or schedule.vector is None:
+        return ()
+    extent = guess(extent_of(nest, schedule.vector))
+    near = (schedule.block // 4, schedule.block // 2, schedule.block * 2, schedule.block * 4)
+    return tuple(size // 16 * 16 for size in near if 64 <= size < 2 * extent)
 
 
 def even_block(extent: int, limit: int, lanes: int) -> int:

@@ -12,6 +12,9 @@ from typing import Any
 
 from graphc.types import Dim, DType
 
+ALGORITHM = "algorithm"  # attribute of a convolution for which a choice is pinned (choices.py)
+DIRECT, WINOGRAD = "direct", "winograd"
+
 POINTS = 36  # of F(4x4, 3x3)
 TILE = 4
 _PIECE_TILES = 16  # GC_WINOGRAD_PIECE
@@ -92,7 +95,7 @@ def winograd(
     batch, inputs, outputs, height, width = sizes
     weight = POINTS * inputs * outputs
     cost = _tiles(sizes) * _tile_cost(inputs, outputs) + weight * (_READ_COST if constant else _PACK_COST)
-    if cost >= 9 * inputs * outputs * batch * height * width:
+    if attributes.get(ALGORITHM) != WINOGRAD and cost >= 9 * inputs * outputs * batch * height * width:
         return None
     most = _PACKED_BYTES // (4 * POINTS * inputs)
     return Winograd(inputs, outputs, 56 if inputs < 256 else 112, 64, max(64, most // 64 * 64))
@@ -111,7 +114,7 @@ def winograd_gradient(
         return None
     batch, inputs, outputs, height, width = sizes
     cost = _tiles(sizes) * _tile_cost(inputs, outputs) + POINTS * inputs * outputs * _SUM_COST
-    if cost >= 9 * inputs * outputs * batch * height * width:
+    if attributes.get(ALGORITHM) != WINOGRAD and cost >= 9 * inputs * outputs * batch * height * width:
         return None
     return WinogradGradient(inputs, 112, min(128, _round_up(outputs, _WIDEST)))
 
@@ -132,7 +135,7 @@ def _sizes(
         and attributes.get("groups", 1) == 1
         and all(0 <= pad <= 2 for pad in attributes["pad"])
     )
-    if not plain:
+    if not plain or attributes.get(ALGORITHM) == DIRECT:
         return None
     batch = image[0] if isinstance(image[0], int) else 1
     inputs, outputs, height, width = image[1], *result[1:]
