@@ -80,6 +80,7 @@ def memory_report(program: Program, made: Plan) -> dict[str, Any]:
         at_peak[kinds[placement.buffer]] += placement.size
     outside = sum(n for role, n in by_role.items() if role not in ("intermediate", "workspace"))
     kernel = program.kernels[program.steps[peak].kernel].name if program.steps else ""
+    again = program.recomputed
     return {
         "schema": 1,
         "program": program.name,
@@ -88,6 +89,15 @@ def memory_report(program: Program, made: Plan) -> dict[str, Any]:
         "categories": {kind: {"total": total[kind], "at_peak": at_peak[kind]} for kind in CATEGORIES},
         "total": outside + made.size,
         "arena": {"naive": made.naive, "planned": made.size, "lower_bound": made.lower_bound},
+        "recompute": {
+            "plain_arena": again.plain,
+            "launches": again.launches,
+            "nodes": again.nodes,
+            "operations_added": again.more,
+            "operations": again.operations,
+        }
+        if again is not None
+        else None,
         "peak": {
             "step": peak,
             "kernel": kernel,
@@ -137,6 +147,13 @@ def memory_text(report: Mapping[str, Any]) -> str:
         f"  arena: {arena['planned']:,} bytes planned, {arena['naive']:,} without reuse, "
         f"{arena['lower_bound']:,} at least"
     )
+    again = report["recompute"]
+    if again is not None:
+        share = again["operations_added"] / max(again["operations"], 1)
+        lines.append(
+            f"  memory budget: {again['plain_arena']:,} bytes of arena without it; {again['launches']} launches "
+            f"({again['nodes']} operators) run again, {share:.1%} more operations"
+        )
     if peak["live"]:
         lines.append(f"  live at the peak, step {peak['step']} ({peak['kernel']}):")
     for row in peak["live"]:

@@ -385,4 +385,16 @@ CODES: dict[str, Code] = {
         "program(data=x.cuda())                             # compiled for cpu",
         "Move it once before the loop.",
     ),
+    "G608": Code(
+        "no memory budget",
+        "A memory budget is an amount of memory, or a fraction of what the plain plan takes.",
+        "graphc.compile(step, memory_budget='2 Gigs')",
+        "Write bytes (2_000_000_000), a size ('2GB', '512MiB') or a fraction (0.25, '25%').",
+    ),
+    "G609": Code(
+        "memory budget too small",
+        "Even when the backward pass makes almost everything again, the program takes more than the memory budget.",
+        "graphc.compile(step, memory_budget='1MB')",
+        "Take at least the budget that the message names, smaller inputs, or fewer parameters.",
+    ),
 }

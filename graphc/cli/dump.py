@@ -74,6 +74,8 @@ def dump(
         raise click.UsageError("--after and --passes belong to --stage graph")
     if memory != "optimal" and stage != "plan":
         raise click.UsageError("--memory belongs to --stage plan")
+    if request.memory_budget and stage in ("symbol", "graph", "grad"):
+        raise click.UsageError("--memory-budget belongs to the stages from fused on")
     if form == "svg" and stage != "plan":
         raise click.UsageError("--format svg draws the arena; it belongs to --stage plan")
     if form == "dot" and stage in ("kernels", "source", "plan"):
@@ -166,9 +168,9 @@ def after_passes(graph: Graph) -> list[tuple[str, Graph]]:
 
 
 def _program(request: Request, memory: str = "optimal") -> Program:
-    from graphc.driver.compile import Options, lower
+    from graphc.driver.compile import lower
 
-    return lower(request.graph(), Options(memory=memory)).program
+    return lower(request.graph(), request.compile_options(memory), request.target).program
 
 
 def _fused(request: Request, form: str, output: Path | None) -> None:

@@ -55,7 +55,7 @@ def explain_fusion(request: Request, refused: bool, as_json: bool) -> None:
     """Print every decision of fusion with its reason."""
     from graphc.driver.compile import lower
 
-    stages = lower(request.graph())
+    stages = lower(request.graph(), request.compile_options(), request.target)
     program = stages.program
     lines = operator_lines(stages.optimized)
     decisions = [decision for decision in program.decisions if not (refused and decision.accepted)]

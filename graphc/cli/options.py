@@ -18,6 +18,7 @@ from graphc.symbol import Symbol
 from graphc.types import DType
 
 if TYPE_CHECKING:
+    from graphc.driver.compile import Options as CompileOptions
     from graphc.optimizer import Optimizer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,6 +40,13 @@ class Request:
     sizes: Mapping[str, int]
     seed: int
     target: str
+    memory_budget: str = ""
+
+    def compile_options(self, memory: str = "optimal") -> CompileOptions:
+        """How to compile: within the memory budget, for the sizes that are given."""
+        from graphc.driver.compile import Options
+
+        return Options(memory=memory, memory_budget=self.memory_budget or None, budget_sizes=dict(self.sizes))
 
     def graph(self) -> Graph:
         """The graph before any pass: forward, with gradients, or the whole training step."""
@@ -244,6 +252,8 @@ def model_options(function: F) -> F:
         click.option("--seed", default=0, show_default=True, help="Seed of random inputs and parameters."),
         click.option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True,
                      help="Generated C++, generated Triton, or torch."),
+        click.option("--memory-budget", default="", metavar="SIZE",
+                     help="At most so much memory (2GB, 512MiB), or this part of the plain plan's arena (0.25)."),
     )  # fmt: skip
     for decorator in reversed(decorators):
         command = decorator(command)

@@ -63,7 +63,7 @@ def run(
 
     given = read_inputs(inputs)
     graph = request.graph()
-    executable = compile(graph, target=request.target, choices=choices)
+    executable = compile(graph, target=request.target, options=request.compile_options(), choices=choices)
     set_parameters(executable, params, request.seed)
     tensors = complete_inputs(executable, given, request)
     before = {name: state.clone() for name, state in executable.states.items()}

@@ -28,9 +28,11 @@ from graphc.passes.chunk import CHUNK_BYTES, chunk
 from graphc.passes.constants import hoist
 from graphc.passes.expand import Expand
 from graphc.passes.fusion import FusionOptions, fuse
+from graphc.passes.fusion.within import fuse_within
 from graphc.passes.manager import PassManager, Report, default_pipeline
 from graphc.passes.offsets import TAKE_OVER
 from graphc.passes.plan import check_strategy
+from graphc.passes.recompute import Budget
 from graphc.primitives.verify import verify_graph
 from graphc.runtime.context import Context
 from graphc.symbol import Symbol
@@ -52,6 +54,10 @@ class Options:
     chunk_bytes: at level 2, tensors of more than twice that are not stored whole where their rows can be worked on
         part by part (passes/chunk); 0 for never.
     constants: what follows from parameters alone is computed once, when they change, and held between calls.
+    memory_budget: the most bytes that parameters, states, outputs and the arena may take together ("2GB"), or a
+        fraction of the arena of the plain plan (0.25); kernels of the forward pass then run again in the backward pass
+        rather than keep their results. G608 for what is no budget. budget_sizes: of the named dimensions, for which
+        the budget holds.
     choices: the text of a file of choices (codegen/cpp/choices.py), pinned over what the cost models choose.
     """
 
@@ -61,10 +67,14 @@ class Options:
     memory: str = "optimal"
     chunk_bytes: int = CHUNK_BYTES
     constants: bool = True
+    memory_budget: str | int | float | None = None
+    budget_sizes: Mapping[str, int] = field(default_factory=dict)
     choices: str = ""
 
     def __post_init__(self) -> None:
         check_strategy(self.memory)
+        if self.memory_budget is not None:
+            Budget.of(self.memory_budget)
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ def lower(graph: Graph, options: Options | None = None, target: str = "cpu") -> 
     in_place = chosen.fusion.in_place and chosen.memory in TAKE_OVER
     fusion = replace(chosen.fusion, in_place=in_place)
     prologue, main = hoist(optimized) if chosen.constants and chosen.level else (None, optimized)
-    program = _chunked(fuse(main, fusion), chosen)
+    program = _chunked(_fused(main, fusion, chosen, target), chosen)
     if prologue is not None:
         program = replace(program, prologue=fuse(prologue, fusion))
     seconds = {"passes": passed - start, "fusion": time.perf_counter() - passed}
@@ -117,6 +127,20 @@ def _chunked(program: Program, options: Options) -> Program:
     return chunk(program, options.chunk_bytes) if options.level >= 2 else program
 
 
+def _fused(graph: Graph, fusion: FusionOptions, options: Options, target: str) -> Program:
+    """The fused program, within the memory budget where there is one."""
+    if options.memory_budget is None:
+        return fuse(graph, fusion)
+
+    def finish(program: Program) -> Program:
+        if target == "reference":
+            return program
+        return _sources(_chunked(program, options), target, replace(options, constants=False)).program
+
+    budget = Budget.of(options.memory_budget, options.budget_sizes)
+    return fuse_within(graph, fusion, budget, options.memory, finish)
+
+
 def compile(
     model: Symbol | Graph,
     *,
@@ -125,6 +149,7 @@ def compile(
     is_train: bool = False,
     target: str | Context | None = None,
     parameters: Mapping[str, Any] | None = None,
+    memory_budget: str | int | float | None = None,
     options: Options | None = None,
     choices: str | Path | None = None,
     tune: str | float | None = None,
@@ -135,6 +160,7 @@ def compile(
     shapes: shape of each data input of a Symbol; names in it are symbolic dimensions, ("N", 784) runs for any N from 1.
     target: "cpu" (generated C++), "gpu" (generated Triton), "reference" (torch), or a Context; by default the
         current context. parameters: values of parameters and states, checked and copied in.
+    memory_budget: "2GB", bytes, or a fraction of the plain plan's arena; see Options.
     choices: a file of choices of code generation to follow (CPU); the same file gives the same code and bits.
     tune: time to measure alternatives for, "30s" or seconds; what is found is followed, and written to `choices`.
     tune_sizes: sizes of the named dimensions to measure with.
@@ -146,6 +172,8 @@ def compile(
     traced = time.perf_counter()
     kind, context = _resolve(target)
     chosen = options or Options()
+    if memory_budget is not None:
+        chosen = replace(chosen, memory_budget=memory_budget)
     if choices is not None or tune is not None:
         chosen = replace(chosen, choices=_choices(graph, chosen, kind, choices, tune, tune_sizes or {}))
     started = time.perf_counter()

@@ -76,7 +76,7 @@ class Decision:
 class Recomputation:
     """What a memory budget made of a program: launches and nodes that run again, and floating-point operations.
 
-    `plain` bytes of the arena, workspaces left out, and `operations` are those without the budget; `more` are added.
+    `plain` bytes of the arena and `operations` are those without the budget; `more` operations are added.
     """
 
     plain: int

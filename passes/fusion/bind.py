@@ -231,13 +231,17 @@ class Binder:
         names += [self.place_of(place) for _, place in storage.outputs]
         for group in sequence:
             names += [*self.reads(group), *self.writes(group)]
-        values: dict[str, list[str]] = {}
+        own: dict[str, list[str]] = {}
         for name, root in storage.root.items():
-            values.setdefault(self.place_of(root), []).append(name)
+            own.setdefault(storage.place_of(root), []).append(name)
+        again = {new: old for group in sequence for old, new in group.moved.items()}
+        values: dict[str, list[str]] = {}
+        for new, old in [*again.items(), *((place, place) for place in own)]:
+            values.setdefault(self.joined.get(new, new), []).extend(own[old])
         result: list[Buffer] = []
         for name in dict.fromkeys(names):
             self.buffer_index[name] = len(result)
-            producer = self.graph.producers.get(name)
+            producer = self.graph.producers.get(again.get(name, name))
             origins = producer.origins if producer else ()
             result.append(
                 Buffer(name, storage.types[name], storage.roles[name], tuple(values.get(name, ())), origins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from graphc.diagnostics import GraphcError, fail
 from graphc.ir.graph import Graph
@@ -59,45 +60,37 @@ class _Within:
         self.strategy = strategy
         self.finish = finish
         self.plain, self.repeaters = fuse_again(graph, options, budget.sizes)
-        self.plain_arena = self.arena(self.plain)
-        sizes = dict(budget.sizes)
-        self.held = sum(buffer_nbytes(b, sizes) for b in self.plain.buffers if b.role in HELD)
+        finished, sizes = finish(self.plain), dict(budget.sizes)
+        self.plain_size = self.arena(finished)
+        self.held = sum(buffer_nbytes(b, sizes) for b in finished.buffers if b.role in HELD)
+        self.limit = budget.arena(self.plain_size, self.held)
 
     def arena(self, program: Program) -> int:
         return plan(program, self.budget.sizes, self.strategy).size
 
     def run(self) -> Program:
-        finished = self.added(self.plain)
-        if self.plain_arena + finished <= self.limit(finished):
+        if self.plain_size <= self.limit:
             return self.plain
         search = Search([
-            (repeater.schedule(), lambda made, repeater=repeater: repeater.measure(made, self.strategy))
+            (repeater.schedule(), partial(repeater.measure, strategy=self.strategy))
             for repeater in self.repeaters
         ])  # fmt: skip
-        reserve = finished
+        added = self.plain_size - self.arena(self.plain)
         for _ in range(_ATTEMPTS):
-            found = search.best(self.limit(reserve) - reserve)
+            found = search.best(self.limit - added)
             program = self.bound(found)
-            size, added = self.arena(program), self.added(program)
-            if size + added <= self.limit(added):
+            size = self.arena(self.finish(program))
+            if size <= self.limit:
                 return program
             if found == search.least:
-                break
+                raise self.unattainable(size)
             # Code generation adds more to this program than to the one before.
-            reserve = max(reserve + 1, added)
+            added = max(added + 1, size - found.planned)
         program = self.bound(search.least)
-        size, added = self.arena(program), self.added(program)
-        if size + added <= self.limit(added):
-            return program
-        raise self.unattainable(size + added, added)
-
-    def added(self, program: Program) -> int:
-        """Bytes that code generation adds to a program's arena."""
-        return self.arena(self.finish(program)) - self.arena(program)
-
-    def limit(self, added: int) -> int:
-        """Bytes that the arena may take, what code generation adds included."""
-        return self.budget.arena(self.plain_arena + added, self.held)
+        size = self.arena(self.finish(program))
+        if size > self.limit:
+            raise self.unattainable(size)
+        return program
 
     def bound(self, found: Found) -> Program:
         """The program of an arrangement."""
@@ -109,20 +102,19 @@ class _Within:
     def report(self, repeater: Repeater, arrangement: Arrangement) -> Recomputation:
         schedule = repeater.schedule()
         return Recomputation(
-            self.plain_arena,
+            self.plain_size,
             arrangement.repeated,
             repeater.nodes(arrangement),
             arrangement.cost,
             schedule.cost,
         )
 
-    def unattainable(self, arena: int, added: int) -> GraphcError:
+    def unattainable(self, arena: int) -> GraphcError:
         """What cannot be met, and the lowest budget that can."""
-        plain = self.plain_arena + added
         parts = f"{arena:,} bytes of intermediates"
         if self.budget.fraction:
-            asked = f"{self.budget.fraction:g} of the plain plan's {plain:,} bytes"
-            lowest = f"{self.lowest_fraction(arena, plain):.4f}"
+            asked = f"{self.budget.fraction:g} of the plain plan's {self.plain_size:,} bytes"
+            lowest = f"{self.lowest_fraction(arena):.4f}"
         else:
             asked = f"{self.budget.nbytes:,} bytes"
             lowest = f"{arena + self.held:,} bytes"
@@ -134,9 +126,9 @@ class _Within:
             help="give a larger budget or smaller inputs; graphc dump --stage plan lists what is live at the peak",
         )
 
-    def lowest_fraction(self, arena: int, plain: int) -> float:
+    def lowest_fraction(self, arena: int) -> float:
         """The least fraction in ten-thousandths that allows the arena."""
-        parts = -(-arena * 10_000 // max(plain, 1))
-        while int(parts / 10_000 * plain) < arena:
+        parts = arena * 10_000 // max(self.plain_size, 1)
+        while int(parts / 10_000 * self.plain_size) < arena:
             parts += 1
         return parts / 10_000

@@ -53,10 +53,6 @@ class Budget:
         """Bytes that the arena may take, next to `held` ones of parameters, states and outputs."""
         return int(self.fraction * plain) if self.fraction else self.nbytes - held
 
-    def whole(self, arena: int, held: int) -> int:
-        """The budget in bytes for which the arena may take so much."""
-        return arena + held
-
 
 def _split(text: str) -> tuple[float | int, str]:
     found = _SIZE.fullmatch(text)
