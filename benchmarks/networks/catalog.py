@@ -78,6 +78,16 @@ def sentences(generator: np.random.Generator, batch: int) -> Mapping[str, Array]
     }
 
 
+def texts(generator: np.random.Generator, batch: int) -> Mapping[str, Array]:
+    """Thirty-five words each for the LSTM, [steps, batch], and the states they start from."""
+    states = 0.1 * generator.standard_normal((2, 2, batch, 650), np.float32)
+    return {
+        "data": generator.integers(0, 10000, (35, batch)),
+        "lstm_state": states[0],
+        "lstm_state_cell": states[1],
+    }
+
+
 def last_places(outputs: Sequence[Any]) -> Sequence[Any]:
     """The scores at the last four places of each example: all of them would be files of many hundred megabytes."""
     return tuple(output[:, -4:] for output in outputs)
@@ -99,6 +109,15 @@ NETWORKS = (
         123_751_680,
         128 * 50257,
         checked=last_places,
+    ),
+    # Weights of input and state with two biases a layer, the decoder; each step has the products of two layers.
+    Network(
+        "lstm",
+        "LSTM 2x650, 35 words",
+        texts,
+        35 * (2 * 8 * 650 * 650 + 650 * 10000),
+        2 * (8 * 650 * 650 + 8 * 650) + 651 * 10000,
+        35 * 10000 + 4 * 650,
     ),
 )
 

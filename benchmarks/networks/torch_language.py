@@ -135,3 +135,19 @@ class Bert(nn.Module):
         for name in self.names:
             x = self.get_submodule(name)(x, bias)
         return x, torch.tanh(self.pooler(x[:, 0]))
+
+
+class LstmModel(nn.Module):
+    """examples/zoo/lstm_lm.py without dropout: logits [steps * batch, vocabulary], the last state and cell."""
+
+    def __init__(self, layers: int = 2, units: int = 650, vocabulary: int = 10000) -> None:
+        super().__init__()
+        self.word = nn.Embedding(vocabulary, units)
+        self.lstm = nn.LSTM(units, units, layers)
+        self.decoder = nn.Linear(units, vocabulary)
+
+    def forward(
+        self, data: Tensor, lstm_state: Tensor, lstm_state_cell: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        states, (last, cell) = self.lstm(self.word(data), (lstm_state, lstm_state_cell))
+        return self.decoder(states.flatten(0, 1)), last, cell

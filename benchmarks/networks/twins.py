@@ -8,7 +8,7 @@ from torch import nn
 
 from networks.catalog import BY_KEY
 from networks.exchange import fill
-from networks.torch_language import Bert, Transformer
+from networks.torch_language import Bert, LstmModel, Transformer
 from networks.torch_vision import VGG, AlexNet, InceptionBN, ResNet
 
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -32,6 +32,7 @@ MODULES: Mapping[str, Callable[[], nn.Module]] = {
     "resnet50": ResNet,
     "bert": Bert,
     "gpt2": lambda: Transformer(12, 768, 12, 50257, 1024, "tanh"),
+    "lstm": LstmModel,
 }
 
 

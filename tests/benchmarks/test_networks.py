@@ -19,6 +19,8 @@ import graphc as mx
 from graphc.driver.compile import as_graph
 from graphc.ir.graph import InputKind
 from graphc.passes.gradient import gradient
+from graphc.primitives.declare import Kind, primitive
+from graphc.types import product
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 Zoo = Mapping[str, ModuleType]
@@ -27,15 +29,12 @@ Zoo = Mapping[str, ModuleType]
 @pytest.fixture(scope="module")
 def networks() -> Iterator[Zoo]:
     """The modules of benchmarks/networks, and those of examples/zoo that it finds."""
-    names = ("catalog", "symbols", "exchange", "torch_vision", "torch_language")
+    names = ("catalog", "symbols", "exchange", "torch_vision", "torch_language", "twins")
+    zoo = ("alexnet", "bert", "gpt2", "inception_bn", "lstm_lm", "resnet", "transformer", "vgg")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
         found = {name: importlib.import_module(f"networks.{name}") for name in names}
-        yield (
-            found
-            | {name: sys.modules[name] for name in ("alexnet", "bert", "gpt2", "inception_bn", "vgg")}
-            | {name: sys.modules[name] for name in ("resnet", "transformer")}
-        )
+        yield found | {name: sys.modules[name] for name in zoo}
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,13 @@ def _bert(zoo: Zoo) -> Twins:
     return Twins(symbol, zoo["torch_language"].Bert(1, 24, 3, 50), inputs)
 
 
+def _lstm(zoo: Zoo) -> Twins:
+    symbol = mx.sym.Group(list(zoo["lstm_lm"].logits(2, 10, 17, dropout=0)))
+    states = np.random.default_rng(1).standard_normal((2, 2, 3, 10), np.float32)
+    inputs = {**_words(17, 5, 3), "lstm_state": states[0], "lstm_state_cell": states[1]}
+    return Twins(symbol, zoo["torch_language"].LstmModel(2, 10, 17), inputs)
+
+
 NETWORKS: Mapping[str, Callable[[Zoo], Twins]] = {
     "alexnet": _alexnet,
     "vgg16": _vgg,
@@ -118,6 +124,7 @@ NETWORKS: Mapping[str, Callable[[Zoo], Twins]] = {
     "transformer": _transformer,
     "gpt2": _gpt2,
     "bert": _bert,
+    "lstm": _lstm,
 }
 
 
@@ -148,10 +155,11 @@ def _types(twins: Twins) -> dict[str, dict[str, Any]]:
 
 def _distance(given: torch.Tensor, exact: torch.Tensor) -> float:
     assert tuple(given.shape) == tuple(exact.shape)
+    given, exact = given.detach(), exact.detach()
     return float((given - exact).abs().max() / exact.abs().max().clamp_min(1e-12))
 
 
-TRAINED = ("resnet18", "transformer")
+TRAINED = ("resnet18", "transformer", "lstm")
 
 
 @pytest.mark.parametrize("key", [key for key in NETWORKS if key not in TRAINED])
@@ -176,6 +184,8 @@ def _trained(zoo: Zoo, key: str) -> tuple[Twins, mx.Symbol, torch.Tensor]:
     if key == "resnet18":
         return twins, twins.symbol, torch.tensor([1, 6, 3])
     labels = torch.from_numpy(np.roll(twins.inputs["data"], -1, axis=1))
+    if key == "lstm":
+        return twins, zoo["lstm_lm"].network(2, 10, 17, dropout=0), labels
     return twins, zoo["transformer"].with_loss(twins.symbol), labels
 
 
@@ -191,11 +201,12 @@ def test_values_and_gradients_are_those_of_the_torch_twin(networks: Zoo, key: st
     results = executable(**_tensors(twins), softmax_label=labels.float())
     given = dict(zip(names, results[len(graph.outputs) :], strict=True))
 
-    scores = module.train()(**_in_double(_tensors(twins)))
+    outputs = module.train()(**_in_double(_tensors(twins)))
+    scores = outputs[0] if isinstance(outputs, tuple) else outputs
     assert _distance(results[0], scores.flatten(0, -2).softmax(-1)) < 1e-4
     functional.cross_entropy(scores.flatten(0, -2), labels.flatten(), reduction="sum").backward()
     exact = networks["exchange"].gradients(module)
-    scale = 1 / labels.numel() if key == "transformer" else 1.0
+    scale = 1.0 if key == "resnet18" else 1 / labels.numel()
     assert set(given) == set(exact)
     for name in names:
         assert _distance(given[name], exact[name] * scale) < 1e-3, name
@@ -207,3 +218,37 @@ def test_parameters_come_back_from_graphc(networks: Zoo) -> None:
     zoo.to_torch(second, zoo.to_graphc(first))
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_tables_of_the_twins_are_those_of_the_zoo(networks: Zoo) -> None:
+    assert networks["vgg"].CONFIGURATIONS[16] == networks["twins"].VGG16
+    assert networks["twins"].INCEPTION_BLOCKS == networks["inception_bn"].BLOCKS
+
+
+@pytest.mark.parametrize("key", ["alexnet", "vgg16", "inception_bn", "resnet50", "bert", "gpt2", "lstm"])
+def test_the_catalog_counts_what_the_graph_does(networks: Zoo, key: str) -> None:
+    """Multiply-adds, parameters and outputs of one example, counted in the graph that is compiled."""
+    network = networks["catalog"].BY_KEY[key]
+    inputs = network.inputs(np.random.default_rng(0), 1)
+    graph = as_graph(
+        networks["symbols"].SYMBOLS[key](),
+        {name: array.shape for name, array in inputs.items()},
+        {name: str(array.dtype) for name, array in inputs.items()},
+    )
+    done = sum(
+        primitive(node.primitive).flops(node)
+        for node in graph.nodes
+        if primitive(node.primitive).kind is Kind.CONTRACTION
+    )
+    unseen = 12 * 2 * 768 * (128 * 128 - 128 * 129 // 2) if key == "gpt2" else 0
+    recurrent = 35 * 2 * 4 * 650 * 650 if key == "lstm" else 0
+    assert done // 2 + recurrent - unseen == network.multiply_adds
+
+    read = {value.name for node in graph.nodes for value in node.inputs}
+    held = [item.value for item in graph.inputs if item.kind is not InputKind.DATA and item.name in read]
+    tables = {"bert": 30522 + 512 - 128 + 2, "gpt2": 1024 - 128}
+    columns = {"bert": 768, "gpt2": 768}
+    parameters = sum(product(value.type.shape) for value in held)
+    skipped = tables.get(key, 0) * columns.get(key, 0) + (10000 * 650 if key == "lstm" else 0)
+    assert parameters - skipped == network.parameters
+    assert sum(product(value.type.shape) for value in graph.outputs) == network.outputs
