@@ -18,6 +18,7 @@ from graphc.ir.graph import Attributes, Node, Value
 from graphc.ir.kernel import (
     Affine,
     Anchor,
+    AnchorOperation,
     Compute,
     Constant,
     Guard,
@@ -29,6 +30,7 @@ from graphc.ir.kernel import (
     Reduce,
     Reduction,
     Store,
+    View,
 )
 from graphc.ir.program import Plan, Program, Role, Step
 from graphc.ir.sizes import bind_sizes
@@ -158,9 +160,11 @@ def run_kernel(
     types = {p.name: p.type for p in kernel.parameters}
     results = _anchor_results(kernel, buffers, types, sizes, wide)
     names = kernel.anchor.results if kernel.anchor is not None else ()
-    for name, value in zip(names, results if names else (), strict=True):
+    for position, (name, value) in enumerate(zip(names, results if names else (), strict=True)):
         if name:
-            buffers[name].copy_(value.reshape(-1))
+            assert kernel.anchor is not None
+            place = _view_of(kernel.anchor, len(kernel.anchor.operands) + position, types[name])
+            buffers[name][_addresses(place, types[name], sizes)] = value.to(buffers[name].dtype)
     result = results[0] if results and not names else None
     written = {p.name: torch.zeros(buffers[p.name].shape, dtype=torch.bool) for p in kernel.writes}
     for nest in kernel.nests:
@@ -178,23 +182,42 @@ def _anchor_results(
     if anchor is None:
         return ()
     declared = primitive(anchor.primitive)
-    inputs = tuple(Value(name, types[name]) for name in anchor.operands)
+    views = [_view_of(anchor, k, types[name]) for k, name in enumerate(anchor.operands)]
+    given = tuple(types[name].with_shape(v.shape) for name, v in zip(anchor.operands, views, strict=True))
+    inputs = tuple(map(Value, anchor.operands, given))
     made: tuple[TensorType, ...] = (anchor.result,)
     if anchor.results:
-        made = declared.infer(tuple(types[name] for name in anchor.operands), anchor.attributes)
+        made = declared.infer(given, anchor.attributes)
     outputs = tuple(Value(f"result{k}", type) for k, type in enumerate(made))
     node = concrete_node(Node(anchor.primitive, inputs, outputs, anchor.attributes), sizes, wide)
     shapes = tuple(type.concrete_shape(sizes) for type in made)
     operands = tuple(
-        buffers[name]
-        .reshape(types[name].concrete_shape(sizes))
-        .to(_accumulator(types[name].dtype, wide).torch)
-        for name in anchor.operands
+        buffers[name][_addresses(view, types[name], sizes)].to(_accumulator(types[name].dtype, wide).torch)
+        for name, view in zip(anchor.operands, views, strict=True)
     )
     results = declared.oracle(operands, node, shapes)
     if anchor.results:
         return results
     return tuple(result.to(_held(anchor.accumulator, wide).torch) for result in results)
+
+
+def _view_of(anchor: AnchorOperation, position: int, type: TensorType) -> View:
+    """How an operand, or a result behind them, lies in its parameter."""
+    found = anchor.views[position] if anchor.views else None
+    return found or View.whole(type.shape)
+
+
+def _addresses(view: View, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
+    """The flat position of each element that a view shows."""
+    address = view.address(type)
+    shape = [evaluate(axis.extent, sizes) for axis in view.axes]
+    total = torch.full(shape, evaluate(address.offset, sizes))
+    for k, axis in enumerate(view.axes):
+        steps = torch.arange(shape[k]) * evaluate(address.stride(axis.name), sizes)
+        total += steps.reshape([-1 if d == k else 1 for d in range(len(shape))])
+    if any(name not in {axis.name for axis in view.axes} for name in address.variables):
+        raise AssertionError(f"a view's index {address} is not made of its axes")
+    return total
 
 
 def _accumulator(dtype: DType, wide: DType | None) -> DType:

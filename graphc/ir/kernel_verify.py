@@ -9,6 +9,7 @@ from graphc.ir.kernel import (
     Access,
     Affine,
     Anchor,
+    AnchorOperation,
     Compute,
     Constant,
     Guard,
@@ -70,6 +71,22 @@ def _broken(kernel: Kernel, rule: str, statement: Statement | None = None) -> Gr
     )
 
 
+def _verify_views(kernel: Kernel, anchor: AnchorOperation) -> None:
+    names = (*anchor.operands, *anchor.results)
+    if len(anchor.views) != len(names):
+        raise _broken(kernel, "there is a view for each operand and result, or none")
+    for name, view in zip(names, anchor.views, strict=True):
+        if view is None or not name:
+            continue
+        axes = {axis.name for axis in view.axes}
+        if len(axes) != len(view.axes) or any(axis.reduction for axis in view.axes):
+            raise _broken(kernel, f"the axes of the view of {name} must be parallel and have different names")
+        if len(view.index) != kernel.parameter(name).type.rank:
+            raise _broken(kernel, f"the view of {name} has an index for each of its dimensions")
+        if any(variable not in axes for place in view.index for variable in place.variables):
+            raise _broken(kernel, f"the index of the view of {name} is made of its own axes")
+
+
 def _verify_anchor(kernel: Kernel) -> None:
     anchor = kernel.anchor
     assert anchor is not None
@@ -82,6 +99,8 @@ def _verify_anchor(kernel: Kernel) -> None:
         for name in anchor.results:
             if name and kernel.parameter(name).access is not Access.OUT:
                 raise _broken(kernel, f"the anchor's result {name} must be an out parameter")
+        if anchor.views:
+            _verify_views(kernel, anchor)
         return
     if len(kernel.nests) != 1:
         raise _broken(kernel, "an anchor has one epilogue nest")

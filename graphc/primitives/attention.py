@@ -245,7 +245,11 @@ def _gradient_oracle(operands: Tensors, node: Node, shapes: Any) -> Tensors:
     return tuple(x.to(operands[3].dtype) for x in (ds @ k, ds.mT @ q, p.mT @ d_out))
 
 
-# costs
+# costs and traits
+
+
+def _lead(node: Node) -> int:
+    return node.outputs[0].type.rank - 2
 
 
 def _flops(products_of_scores: int, products_of_values: int, q: int) -> Any:
@@ -269,6 +273,7 @@ declare(
         _attention_gradient,
         attributes=ATTRIBUTES,
         expansion=_expand,
+        lead=_lead,
         flops=_flops(1, 1, 0),
     )
 )
@@ -282,6 +287,7 @@ declare(
         gradient_by_expansion(_expand_gradient),
         attributes=ATTRIBUTES,
         expansion=_expand_gradient,
+        lead=_lead,
         flops=_flops(3, 2, 3),
     )
 )

@@ -125,6 +125,9 @@ class Primitive:
     """VIEW only: the value of elements that come from no operand (pad); None when every element has a source."""
     expansion: ExpansionRule | None = None
     """TEMPLATE only: the same in other primitives, for targets that have no template for it."""
+    lead: Callable[[Node], int] | None = None
+    """TEMPLATE only: how many leading axes all operands and results share, one item for each index, of a template
+    that reads and writes through views; None: whole buffers only."""
 
     def complete(self, attributes: Mapping[str, Any]) -> Attributes:
         """The attributes with defaults filled in; TypeRuleError for unknown and missing ones."""

@@ -273,7 +273,10 @@ class Binder:
         parameters: list[Parameter] = []
         arguments: list[int] = []
         names: dict[str, str] = {}
-        pairs = [(value, Access.IN) for value in node.inputs] + [(v, Access.OUT) for v in space.results]
+        seen = space.views
+        inputs = node.inputs if seen is None else seen.operands
+        outputs = node.outputs if seen is None else seen.results
+        pairs = [(value, Access.IN) for value in inputs] + [(v, Access.OUT) for v in space.results]
         for value, access in dict.fromkeys(pairs):
             place = self.place(group, value.name)
             names[value.name] = scope.unique(place if place in self.graph.input_by_name else value.name)
@@ -281,12 +284,13 @@ class Binder:
             arguments.append(self.buffer_index[place])
         anchor = AnchorOperation(
             node.primitive,
-            tuple(names[value.name] for value in node.inputs),
+            tuple(names[value.name] for value in inputs),
             node.attributes,
             node.outputs[0].type,
             node.outputs[0].type.dtype.compute,
             node.origins,
-            tuple(names.get(value.name, "") for value in node.outputs),
+            tuple(names.get(value.name, "") for value in outputs),
+            seen.views() if seen is not None else (),
         )
         name = group_name([node], node.outputs[0].name)
         return Kernel(name, tuple(parameters), (), anchor, node.origins), tuple(arguments)

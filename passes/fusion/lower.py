@@ -146,6 +146,9 @@ class _Lowering:
 
     def load(self, value: Value, access: Access, fill: Literal = 0) -> str:
         """Read an element from memory; `fill` where a guard fails."""
+        if value.name in self.space.moved:
+            moved = self.space.moved[value.name]
+            value, access = moved.value, moved.access(access)
         key = ((value.name, access), repr(fill) if access.guards else "")
         if key not in self.loads:
             fill = fill if access.guards else 0

@@ -166,5 +166,6 @@ def _move(into: Space, other: Space, rewritten: _Rewritten) -> None:
     into.rows.update(rewritten.rows)
     into.members.update(other.members)
     into.whole.update(other.whole)
+    into.moved.update(other.moved)
     targets = {(sink.target.name, sink.index) for sink in into.sinks}
     into.sinks += [sink for sink in rewritten.sinks if (sink.target.name, sink.index) not in targets]

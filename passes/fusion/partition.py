@@ -19,6 +19,7 @@ from graphc.passes.fusion.merge import merge_spaces
 from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.reach import Reachability
 from graphc.passes.fusion.space import Access, Sink, Space, whole_operands
+from graphc.passes.fusion.views import Moved, TemplateViews
 from graphc.primitives.declare import Kind, primitive
 from graphc.types import Dim, dimension
 
@@ -183,14 +184,45 @@ class _Partitioner:
     def place_template(self, node: Node, used: Sequence[Value]) -> None:
         """A template that writes its results whole is a kernel of its own, without axes."""
         space = self.new_space()
-        space.anchor, space.results = node, tuple(used)
+        space.anchor = node
         space.members[node.outputs[0].name] = node
-        for value in used:
-            self.writers.setdefault(value.name, []).append(space.number)
-            for reader in self.loaders_of(value):
-                self.reach.connect(space.number, reader.number)
-        for operand in whole_operands(node):
+        space.views = TemplateViews.of(self.graph, node) if self.options.enabled else None
+        for reader in (reader for value in used for reader in self.loaders_of(value)):
+            self.reach.connect(space.number, reader.number)
+        written = [self.place_result(space, value) for value in used]
+        space.results = tuple(dict.fromkeys(written))
+        operands = whole_operands(node) if space.views is None else tuple(dict.fromkeys(space.views.operands))
+        for operand in operands:
             self.request_whole(space, operand)
+
+    def place_result(self, space: Space, value: Value) -> Value:
+        """What a template writes for one of its results: that, or where the only copy of it would go."""
+        kept = value.name in self.stored or self.whole_readers_of(value) or space.views is None
+        moved = None if kept else self.move_result(space, value, self.readers_of(value))
+        if moved is None:
+            self.writers.setdefault(value.name, []).append(space.number)
+            return value
+        for reader in self.readers_of(value):
+            reader.moved[value.name] = moved
+        return moved.value
+
+    def move_result(self, space: Space, value: Value, readers: Sequence[Space]) -> Moved | None:
+        """Take over the work of a space that only copies a result, where no other reader must run before it."""
+        assert space.views is not None and space.anchor is not None
+        for copy in readers:
+            if any(self.reach.reaches(reader.number, copy.number) for reader in readers if reader is not copy):
+                continue
+            if self.reach.has_detour(space.number, copy.number):
+                continue
+            moved = space.views.move(space.anchor.outputs.index(value), copy, len(readers) == 1)
+            if moved is None:
+                continue
+            self.decide(space.anchor, copy, True, "its template writes the result where the copy would go", 0)
+            del self.spaces[copy.number]
+            number = self.reach.merge(space.number, copy.number)
+            assert number == space.number
+            return moved
+        return None
 
     def place_constant(self, node: Node) -> None:
         value = node.output

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from graphc.ir.graph import Node, Value
 from graphc.ir.kernel import Affine, Guard
 from graphc.passes.fusion import index as ix
 from graphc.primitives.declare import Kind, primitive
 from graphc.types import Dim, dimension, product, same_dim
+
+if TYPE_CHECKING:
+    from graphc.passes.fusion.views import Moved, TemplateViews
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,10 @@ class Space:
     anchor: Node | None = None
     results: tuple[Value, ...] = ()
     """The results that others read of an anchor that writes them whole; such a space has no axes and no sinks."""
+    views: TemplateViews | None = None
+    """How such an anchor's operands and results lie in memory."""
+    moved: dict[str, Moved] = field(default_factory=dict)
+    """For values that the space reads and that lie inside other ones, where."""
     next_axis: int = 0
 
     @property

@@ -193,6 +193,31 @@ def _rejoin_slices(rewriter: Rewriter, node: Node) -> Value | None:
     return rewriter.slice(first.inputs[0], start, stop)
 
 
+def _join_pads(rewriter: Rewriter, node: Node) -> Value | None:
+    """A sum of two tensors padded with zeros whose parts lie side by side is their concat, padded by what is left.
+
+    So the gradients of a split's parts are joined, in any order in which neighbours meet.
+    """
+    pads = [rewriter.producer(value, "pad") for value in node.inputs]
+    first, second = pads
+    if first is None or second is None or any(pad.attributes["value"] != 0 for pad in (first, second)):
+        return None
+    shape = node.output.type.shape
+    for a, b in ((first, second), (second, first)):
+        padded = [k for k in range(len(shape)) if not same_dim(a.inputs[0].type.shape[k], shape[k])]
+        others = [k for k in range(len(shape)) if not same_dim(b.inputs[0].type.shape[k], shape[k])]
+        if len(padded) != 1 or padded != others:
+            return None
+        (axis,) = padded
+        if same_dim(a.attributes["low"][axis] + a.inputs[0].type.shape[axis], b.attributes["low"][axis]):
+            joint = rewriter.emit("concat", a.inputs[0], b.inputs[0], axis=axis)
+            low, high = a.attributes["low"], b.attributes["high"]
+            if all(dim == 0 for dim in (*low, *high)):
+                return joint
+            return rewriter.emit("pad", joint, low=low, high=high, value=first.attributes["value"])
+    return None
+
+
 def _sums(a: Sequence[Dim], b: Sequence[Dim]) -> tuple[Dim, ...]:
     return shape_of(x + y for x, y in zip(a, b, strict=True))
 
@@ -222,4 +247,5 @@ RULES = (
     Rule("reverse(reverse(x))", _MOVES, on("reverse"), _merge_reverses),
     Rule("concat(concat(x, y), z)", _MOVES, on("concat"), _flatten_concat),
     Rule("concat(slice(x), slice(x))", _MOVES, on("concat"), _rejoin_slices),
+    Rule("pad(x) + pad(y) -> concat(x, y)", "-0 + 0 is 0", on("add"), _join_pads, exact=False),
 )

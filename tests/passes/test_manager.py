@@ -56,7 +56,7 @@ def test_runs_in_order_and_reports() -> None:
     assert [run.name for run in report.runs] == names
     assert [node.primitive for node in result.nodes] == ["tanh", "add"]
     assert (report.nodes_before, report.nodes_after, report.verified) == (7, 2, True)
-    assert [run.changed for run in report.runs] == [False, True, False, False, True, False]
+    assert [run.changed for run in report.runs] == [False, True, False, False, False, True, False]
     assert report.seconds == sum(run.seconds for run in report.runs) > 0
     assert len(graph.nodes) == 7
 

@@ -177,6 +177,16 @@ CASES: dict[str, list[Case]] = {
             lambda x: b.emit("concat", b.slice_axis(x, 1, 1, 3), b.slice_axis(x, 1, 3, 6), axis=1)
         )(given("f32[2,6]")),
     ],
+    "pad(x) + pad(y) -> concat(x, y)": [
+        lambda b, given: b.add(
+            b.emit("pad", given("f32[2,3]"), low=(0, 3), high=(0, 1), value=0.0),
+            b.emit("pad", given("f32[2,3]"), low=(0, 0), high=(0, 4), value=0.0),
+        ),
+        lambda b, given: b.add(
+            b.emit("pad", given("f32[N]"), low=(0,), high=(3,), value=0.0),
+            b.emit("pad", given("f32[3]"), low=(N,), high=(0,), value=0.0),
+        ),
+    ],
     # reductions and contractions
     "reduction over ones -> reshape": [
         lambda b, given: b.sum(given("f32[2,1,3,1]"), (1, 3)),
