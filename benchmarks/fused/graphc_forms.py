@@ -29,9 +29,17 @@ def graph_of(row: Row, inputs: Arrays) -> Graph:
 
 
 def graphc(row: Row, inputs: Arrays) -> Mapping[str, Job]:
-    """The compiled graph."""
-    graph = graph_of(row, inputs)
+    """The compiled graph; of a product also the form whose weight is a parameter, as it is for peers that pack it."""
+    forms = {"graph": _job(graph_of(row, inputs), inputs)}
+    if row.options["kernel"] == "gemm":
+        packed = graphs.gemm(inputs["bias"].size, InputKind.PARAMETER)
+        forms["weight is a parameter"] = _job(packed, inputs)
+    return forms
+
+
+def _job(graph: Graph, inputs: Arrays) -> Job:
     kinds = {item.name: item.kind for item in graph.inputs}
+    updated = {update.target for update in graph.updates}
     tensors = {name: torch.from_numpy(array).clone() for name, array in inputs.items()}
     held = {name: tensor for name, tensor in tensors.items() if kinds[name] is not InputKind.DATA}
     given = {name: tensor for name, tensor in tensors.items() if name not in held}
@@ -39,12 +47,12 @@ def graphc(row: Row, inputs: Arrays) -> Mapping[str, Job]:
 
     def results() -> Sequence[Array]:
         outputs = executable(**given)
-        if held:
+        if updated:
             # In the order of the row's inputs, which is that of the reference.
-            return [executable.states[name].numpy().copy() for name in inputs if name in held]
+            return [executable.states[name].numpy().copy() for name in inputs if name in updated]
         return [output.numpy().copy() for output in _sequence(outputs)]
 
-    return {"graph": Job(lambda: executable(**given), results)}
+    return Job(lambda: executable(**given), results)
 
 
 def _sequence(outputs: Any) -> Sequence[Any]:

@@ -145,11 +145,11 @@ def transpose(batch: int, length: int, heads: int, width: int) -> Graph:
     return b.finish({"y": b.add(b.mul(b.transpose(x, [0, 2, 1, 3]), SCALE), residual)})
 
 
-def gemm(n: int) -> Graph:
-    """ReLU of x @ weight + bias."""
+def gemm(n: int, weight: InputKind = InputKind.DATA) -> Graph:
+    """ReLU of x @ weight + bias; a weight that is a parameter is packed once."""
     b = Builder("gemm")
-    x, weight, bias = b.input("x", f32(n, n)), b.input("weight", f32(n, n)), b.input("bias", f32(n))
-    return b.finish({"y": b.maximum(b.add(b.emit("dot", x, weight), bias), 0.0)})
+    x, w, bias = b.input("x", f32(n, n)), b.input("weight", f32(n, n), weight), b.input("bias", f32(n))
+    return b.finish({"y": b.maximum(b.add(b.emit("dot", x, w), bias), 0.0)})
 
 
 def f32(*shape: int) -> TensorType:
