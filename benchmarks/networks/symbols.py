@@ -18,7 +18,6 @@ import gpt2  # noqa: E402
 import inception_bn  # noqa: E402
 import lstm_lm  # noqa: E402
 import resnet  # noqa: E402
-import transformer  # noqa: E402
 import vgg  # noqa: E402
 
 SYMBOLS: Mapping[str, Callable[[], mx.Symbol]] = {
@@ -29,10 +28,4 @@ SYMBOLS: Mapping[str, Callable[[], mx.Symbol]] = {
     "bert": bert.network,
     "gpt2": gpt2.logits,
     "lstm": lambda: mx.sym.Group(list(lstm_lm.logits())),
-}
-
-TRAINED: Mapping[str, Callable[[], mx.Symbol]] = {
-    "resnet18": lambda: resnet.network(classes=10, layers=18, small=True),
-    "transformer": lambda: transformer.network(dropout=0.0),
-    "lstm": lambda: lstm_lm.network(dropout=0.0),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ def networks() -> Iterator[Zoo]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
         found = {name: importlib.import_module(f"networks.{name}") for name in names}
-        yield found | {name: sys.modules[name] for name in zoo}
+        yield found | {name: importlib.import_module(name) for name in zoo}
 
 
 @dataclass(frozen=True)
