@@ -20,7 +20,7 @@ from graphc.primitives.declare import (
     TypeRuleError,
     declare,
 )
-from graphc.types import Dim, Shape, TensorType, dimension, product, same_dim
+from graphc.types import Dim, DType, Shape, TensorType, dimension, product, same_dim
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,9 @@ def _contraction(
 
 # dot
 
+_BYTES = (DType.I8, DType.U8)
+"""Integer types whose products are summed in i32, which wraps."""
+
 
 def _matrix(type: TensorType, transposed: bool) -> tuple[Dim, Dim]:
     rows, columns = type.shape[-2:]
@@ -51,8 +54,10 @@ def _matrix(type: TensorType, transposed: bool) -> tuple[Dim, Dim]:
 def _dot_rule(types: Types, attributes: Attributes) -> Types:
     rules.operands(types, 2)
     a, b = types
-    rules.floating(a, b)
-    rules.one_dtype(a, b)
+    bytes = all(type.dtype in _BYTES for type in types)
+    if not bytes:
+        rules.floating(a, b)
+        rules.one_dtype(a, b)
     if a.rank < 2 or b.rank != a.rank:
         raise TypeRuleError(f"operands must have one rank of at least 2, got {a} and {b}")
     rules.shape_is("the second operand's leading axes", b.shape[:-2], a.shape[:-2])
@@ -63,7 +68,7 @@ def _dot_rule(types: Types, attributes: Attributes) -> Types:
     inner_b, columns = _matrix(b, attributes["transpose_b"])
     if not same_dim(inner, inner_b):
         raise TypeRuleError(f"inner dimensions differ: {inner} of {a}, {inner_b} of {b}")
-    return (a.with_shape((*a.shape[:-2], rows, columns)),)
+    return (TensorType(DType.I32 if bytes else a.dtype, (*a.shape[:-2], rows, columns)),)
 
 
 def _dot(b: Builder, x: Value, y: Value, transpose_x: bool, transpose_y: bool) -> Value:
@@ -82,6 +87,8 @@ def _dot_gradient(b: Builder, node: Node, heads: Gradients) -> Gradients:
 
 def _dot_oracle(operands: Tensors, node: Node, shapes: Any) -> Tensors:
     a, b = operands
+    if not a.is_floating_point():
+        a, b = a.to(DType.I32.torch), b.to(DType.I32.torch)
     a = a.mT if node.attributes["transpose_a"] else a
     return (a @ (b.mT if node.attributes["transpose_b"] else b),)
 
@@ -94,7 +101,7 @@ def _dot_flops(node: Node) -> Dim:
 
 _contraction(
     "dot",
-    "matrix product of the last two axes, for each index of the leading ones",
+    "matrix product of the last two axes, for each index of the leading ones; of bytes (i8, u8) in i32",
     _dot_rule,
     _dot_gradient,
     _dot_oracle,

@@ -44,8 +44,13 @@ extern "C" int omp_in_parallel(void) noexcept;
 
 template <class Right>
 constexpr bool gc_is_packed = false;
-template <class T>
-constexpr bool gc_is_packed<gc_packed<T>> = true;
+template <class T, int Reads>
+constexpr bool gc_is_packed<gc_packed<T, Reads>> = true;
+
+template <class Right, class = void>
+constexpr int gc_reads_of = Right::gathers ? GC_GATHERED : GC_ROWS;
+template <class Right>
+constexpr int gc_reads_of<Right, decltype((void)Right::reads)> = Right::reads;
 
 template <class T>
 struct gc_rows {
@@ -53,8 +58,11 @@ struct gc_rows {
   int64_t row, column;
 };
 
+template <class T, class S = T>
+struct gc_matrix;
+
 template <class T>
-struct gc_matrix {
+struct gc_matrix<T, T> {
   const T* data;
   int64_t row_stride, col_stride;
   static constexpr bool gathers = false;
@@ -95,6 +103,39 @@ struct gc_matrix {
   }
 };
 
+// A matrix of another type S than the sums': converted when it is packed or copied, which happens once a block.
+template <class T, class S>
+struct gc_matrix {
+  const S* data;
+  int64_t row_stride, col_stride;
+  static constexpr bool gathers = false;
+
+  const T* at(int64_t, int64_t) const { return nullptr; }
+  bool direct(int64_t, int64_t) const { return false; }
+  gc_ahead<T> ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
+
+  gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t, T* scratch) const {
+    constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
+    const S* from = data + m * row_stride + k * col_stride;
+    for (int64_t i = 0; i < rows; ++i) gc_convert(depth, from + i * row_stride, col_stride, scratch + i * step);
+    return {scratch, step, 1};
+  }
+
+  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
+    const S* from = data + k * row_stride + n * col_stride;
+    if (row_stride == 1 && col_stride != 1) {
+      alignas(64) T along[GC_TILE_VECTORS * GC_LANES(T) * GC_BLOCK_DEPTH(T)];
+      for (int64_t j = 0; j < columns; ++j) gc_convert(depth, from + j * col_stride, 1, along + j * depth);
+      gc_transpose(columns, depth, along, depth, out, width);
+      return;
+    }
+    for (int64_t i = 0; i < depth; ++i) {
+      gc_convert(columns, from + i * row_stride, col_stride, out + i * width);
+      for (int64_t j = columns; j < width; ++j) out[i * width + j] = 0;
+    }
+  }
+};
+
 // ---- a region of C on one thread ----
 
 // Packs B[k .. k + depth, n .. n + columns), or points into it.
@@ -125,9 +166,9 @@ GC_INLINE int64_t gc_even_block(int64_t extent, int64_t limit, int64_t multiple)
 }
 
 // A few rows against a packed operand: it streams through the caches once, panel by panel, each for all rows.
-template <class T, class Left, class Finish>
+template <class T, class Left, int Reads, class Finish>
 void gc_contract_streamed(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth,
-                          const Left& left, const gc_packed<T>& right, const Finish& finish) {
+                          const Left& left, const gc_packed<T, Reads>& right, const Finish& finish) {
   constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T), most = 2;
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
   const int64_t block_depth = gc_packed_depth<T>(depth), rows = m_end - m_begin;
@@ -146,9 +187,9 @@ void gc_contract_streamed(int64_t m_begin, int64_t m_end, int64_t n_begin, int64
       for (int64_t j = 0; j < columns; j += W) {
         const int64_t wide = gc_min_of(W, columns - j);
         gc_panels<T> panel = right.panels(k, steps, n + j, wide);
-        panel.ahead = gc_packed<T>::ahead;
+        panel.ahead = gc_packed<T, Reads>::ahead;
         for (int64_t i = 0; i < tiles; ++i, panel.ahead = 0)
-          gc_row_panel<T, false>(gc_min_of(high, rows - i * high), wide, steps, a[i].data, a[i].row, a[i].column, panel,
+          gc_row_panel<T, Reads>(gc_min_of(high, rows - i * high), wide, steps, a[i].data, a[i].row, a[i].column, panel,
                                  work.sums + i * panel_sums + j, GC_BLOCK_COLUMNS, k > 0, gc_ahead<T>{});
       }
     }
@@ -192,7 +233,7 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
           const gc_rows<T> a = left.rows(m, rows, k, steps, columns, work.left);
           T* sums = work.sums + (whole ? 0 : (m - m_block) * sums_row);
           const int64_t next = m + rows, next_rows = gc_min_of<int64_t>(GC_TILE_ROWS, m_stop - next);
-          gc_row_panel<T, Right::gathers>(rows, columns, steps, a.data, a.row, a.column, panels, sums, sums_row, k > 0,
+          gc_row_panel<T, gc_reads_of<Right>>(rows, columns, steps, a.data, a.row, a.column, panels, sums, sums_row, k > 0,
                                           left.ahead(next, next_rows, k, steps));
           if (k + steps >= depth) finish(m, rows, n, columns, (const T*)sums, sums_row);
         }
@@ -270,18 +311,24 @@ void gc_gemm(int64_t m, int64_t n, int64_t k, gc_matrix<T> a, gc_matrix<T> b, co
   gc_contract<T>(m, n, k, a, b, epilogue);
 }
 
+template <class T, class A, class B, class Epilogue>
+void gc_gemm_of(int64_t batch, int64_t m, int64_t n, int64_t k, gc_matrix<T, A> a, int64_t a_batch, gc_matrix<T, B> b,
+                int64_t b_batch, const Epilogue& epilogue) {
+  gc_contract_many<T>(batch, m, n, k, [&](int64_t index, const auto& run) {
+    run(gc_matrix<T, A>{a.data + index * a_batch, a.row_stride, a.col_stride},
+        gc_matrix<T, B>{b.data + index * b_batch, b.row_stride, b.col_stride},
+        [&](int64_t row, int64_t rows, int64_t col, int64_t columns, const T* sums, int64_t sums_row) {
+          for (int64_t i = 0; i < rows; ++i) epilogue(index, row + i, col, columns, sums + i * sums_row);
+        });
+  });
+}
+
 // `batch` products; batch b reads A at b * a_batch and B at b * b_batch (0 broadcasts). Epilogue (batch, m, n, count,
 // acc).
 template <class T, class Epilogue>
 void gc_gemm_batched(int64_t batch, int64_t m, int64_t n, int64_t k, gc_matrix<T> a, int64_t a_batch, gc_matrix<T> b,
                      int64_t b_batch, const Epilogue& epilogue) {
-  gc_contract_many<T>(batch, m, n, k, [&](int64_t index, const auto& run) {
-    run(gc_matrix<T>{a.data + index * a_batch, a.row_stride, a.col_stride},
-        gc_matrix<T>{b.data + index * b_batch, b.row_stride, b.col_stride},
-        [&](int64_t row, int64_t rows, int64_t col, int64_t columns, const T* sums, int64_t sums_row) {
-          for (int64_t i = 0; i < rows; ++i) epilogue(index, row + i, col, columns, sums + i * sums_row);
-        });
-  });
+  gc_gemm_of<T, T, T>(batch, m, n, k, a, a_batch, b, b_batch, epilogue);
 }
 
 #endif

@@ -17,11 +17,12 @@ GC_INLINE int64_t gc_packed_depth(int64_t depth) {
   return gc_max_of<int64_t>(1, gc_ceil_div(depth, blocks));
 }
 
-template <class T>
+template <class T, int Reads = GC_ROWS>
 struct gc_packed {
   const T* data;
   int64_t depth, columns;  // of the whole operand
   static constexpr bool gathers = false;
+  static constexpr int reads = Reads;
 
   // Rows k .. k + steps, a whole block, and columns from n on, a multiple of a panel's width.
   gc_panels<T> panels(int64_t k, int64_t steps, int64_t n, int64_t count) const {
@@ -35,19 +36,26 @@ struct gc_packed {
   static constexpr int64_t ahead = 4096 / (int64_t)sizeof(T);
 };
 
-template <class T>
-GC_NOINLINE void gc_pack_right(int64_t depth, int64_t columns, const T* from, int64_t row_stride, int64_t col_stride,
-                               T* out) {
+// Calls pack(k, steps, n, columns, out) for every panel of every block.
+template <class T, class Pack>
+void gc_pack_blocks(int64_t depth, int64_t columns, T* out, const Pack& pack) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
   const int64_t block = gc_packed_depth<T>(depth), width = gc_round_up(columns, L);
   const int64_t panels = gc_ceil_div(columns, W), blocks = gc_ceil_div(depth, block);
 #pragma omp parallel for schedule(static) if (depth * columns > 65536)
   for (int64_t item = 0; item < panels * blocks; ++item) {
     const int64_t k = item / panels * block, n = item % panels * W, steps = gc_min_of(block, depth - k);
-    const int64_t count = gc_min_of(W, columns - n);
-    gc_pack_panel(from + k * row_stride + n * col_stride, row_stride, col_stride, steps, count, count > L ? W : L,
-                  out + k * width + n * steps);
+    pack(k, steps, n, gc_min_of(W, columns - n), out + k * width + n * steps);
   }
+}
+
+template <class T>
+GC_NOINLINE void gc_pack_right(int64_t depth, int64_t columns, const T* from, int64_t row_stride, int64_t col_stride,
+                               T* out) {
+  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
+  gc_pack_blocks<T>(depth, columns, out, [&](int64_t k, int64_t steps, int64_t n, int64_t count, T* to) {
+    gc_pack_panel(from + k * row_stride + n * col_stride, row_stride, col_stride, steps, count, count > L ? W : L, to);
+  });
 }
 
 #endif

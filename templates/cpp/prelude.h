@@ -87,6 +87,11 @@ GC_INLINE gc_f16 gc_to_f16(float x) {
   return {(uint16_t)(result | ((bits >> 16) & 0x8000u))};
 }
 
+// A stored element in the type in which it is summed.
+template <class T, class S> GC_INLINE T gc_widened(S x) { return (T)x; }
+template <class T> GC_INLINE T gc_widened(gc_bf16 x) { return gc_to_f32(x); }
+template <class T> GC_INLINE T gc_widened(gc_f16 x) { return gc_to_f32(x); }
+
 // Maximum and minimum as torch has them: NaN wins. Integers take the plain comparison.
 template <class T> GC_INLINE T gc_max(T a, T b) { return a > b ? a : b; }
 template <class T> GC_INLINE T gc_min(T a, T b) { return a < b ? a : b; }

@@ -43,10 +43,40 @@ inline void* gc_thread_workspace() {
 
 // ---- one tile of C in registers ----
 
+// How a tile reads B: rows where they lie, rows found by offsets, or packets of 32 bits that hold two bf16 or four bytes
+// along k (packet.h), where T is the type of the sums.
+enum gc_reads { GC_ROWS, GC_GATHERED, GC_PAIRS, GC_QUADS, GC_QUADS_UNSIGNED };
+
+// sum += the products of the elements in two packets, `left` the same in all lanes. The instruction is written out: the
+// names of the compilers' intrinsics differ and need a header that costs more than a whole program.
+template <int Reads, class Vector>
+GC_INLINE void gc_add_packets(Vector& sum, Vector left, Vector right) {
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+  if constexpr (Reads == GC_PAIRS) asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
+  else if constexpr (Reads == GC_QUADS) asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(right), "v"(left));
+  else asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(left), "v"(right));
+#else
+  (void)sum, (void)left, (void)right;
+  __builtin_trap();
+#endif
+}
+
+template <class Vector, class T>
+GC_INLINE Vector gc_spread_packet(const T* from) {
+  Vector result;
+#if defined(__AVX512F__)
+  asm("vpbroadcastd %1, %0" : "=v"(result) : "m"(*from));
+#else
+  result = Vector{};
+  (void)from;
+#endif
+  return result;
+}
+
 // c[R][V lanes] (+)= a[R][depth] b[depth][V lanes]. Scalars of A are broadcast, so A may lie in any strides.
 // Row k of B lies b_row further than row k - 1, or, where it is gathered, at b + offsets[k]. B is fetched `b_ahead`
 // elements ahead of its use, where it streams from memory; 0 costs nothing that shows.
-template <class T, int R, int V, bool Gather>
+template <class T, int R, int V, int Reads>
 GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, int64_t a_col, const T* GC_RESTRICT b,
                          int64_t b_row, const int32_t* GC_RESTRICT offsets, T* GC_RESTRICT c, int64_t c_row,
                          bool accumulate, int64_t b_ahead = 0) {
@@ -61,18 +91,24 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
   for (int64_t k = 0; k < depth; ++k) {
     vec right[V];
 #pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + (Gather ? offsets[k] : 0) + j * L);
-    if (!Gather && V <= GC_TILE_VECTORS)
+    for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + (Reads == GC_GATHERED ? offsets[k] : 0) + j * L);
+    if (Reads != GC_GATHERED && V <= GC_TILE_VECTORS)
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) __builtin_prefetch(b + b_ahead + j * L);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
-      T left = a[i * a_row];
+      if constexpr (Reads <= GC_GATHERED) {
+        T left = a[i * a_row];
 #pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) sum[i][j] += left * right[j];
+        for (int j = 0; j < V; ++j) sum[i][j] += left * right[j];
+      } else {
+        const vec left = gc_spread_packet<vec>(a + i * a_row);
+#pragma GCC unroll 8
+        for (int j = 0; j < V; ++j) gc_add_packets<Reads>(sum[i][j], left, right[j]);
+      }
     }
     a += a_col;
-    if (!Gather) b += b_row;
+    if (Reads != GC_GATHERED) b += b_row;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
@@ -92,17 +128,17 @@ struct gc_panels {
 };
 
 // Up to GC_TILE_ROWS rows: one full tile, or the rows' binary digits as smaller ones.
-template <class T, int V, bool Gather>
+template <class T, int V, int Reads>
 GC_INLINE void gc_tile_rows(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_col, const T* b,
                             int64_t b_row, const int32_t* offsets, T* c, int64_t c_row, bool accumulate,
                             int64_t b_ahead) {
   if (rows == GC_TILE_ROWS) {
-    gc_tile<T, GC_TILE_ROWS, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate, b_ahead);
+    gc_tile<T, GC_TILE_ROWS, V, Reads>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate, b_ahead);
     return;
   }
 #define GC_TILE_STEP(R)                                                                                 \
   if (rows & R) {                                                                                       \
-    gc_tile<T, R, V, Gather>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate, b_ahead); \
+    gc_tile<T, R, V, Reads>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate, b_ahead); \
     b_ahead = 0;                                                                                        \
     a += R * a_row;                                                                                     \
     c += R * c_row;                                                                                     \
@@ -127,14 +163,14 @@ struct gc_ahead {
 };
 
 // One panel of rows of C: `columns` is rounded up to whole lanes, c has room for them.
-template <class T, bool Gather>
+template <class T, int Reads>
 GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row, int64_t a_col,
                               const gc_panels<T>& b, T* c, int64_t c_row, bool accumulate, const gc_ahead<T>& ahead) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
   int64_t n = 0;
   if (rows == 1 && b.step == W)  // panels side by side: a single row takes several, for enough sums in flight
     for (; n + 4 * W < columns; n += 4 * W)
-      gc_tile<T, 1, 4 * GC_TILE_VECTORS, Gather>(depth, a, a_row, a_col, b.data + n, b.row, b.offsets, c + n, c_row,
+      gc_tile<T, 1, 4 * GC_TILE_VECTORS, Reads>(depth, a, a_row, a_col, b.data + n, b.row, b.offsets, c + n, c_row,
                                                  accumulate);
   for (; n < columns; n += W) {
     if (ahead.data) ahead.fetch(n * ahead.rows / columns, gc_min_of(n + W, columns) * ahead.rows / columns);
@@ -142,10 +178,10 @@ GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, cons
     const T* from = last ? b.last : b.data + n / W * b.step;
     const int64_t row = last ? b.last_row : b.row;
     if (columns - n > L)
-      gc_tile_rows<T, GC_TILE_VECTORS, Gather>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row,
+      gc_tile_rows<T, GC_TILE_VECTORS, Reads>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row,
                                                accumulate, b.ahead);
     else
-      gc_tile_rows<T, 1, Gather>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row, accumulate, b.ahead);
+      gc_tile_rows<T, 1, Reads>(rows, depth, a, a_row, a_col, from, row, b.offsets, c + n, c_row, accumulate, b.ahead);
   }
 }
 
@@ -217,6 +253,29 @@ GC_NOINLINE void gc_transpose(int64_t rows, int64_t columns, const T* GC_RESTRIC
       if (high == L && wide == L) gc_transpose_square(L, corner, from_row, to + j * to_row + i, to_row);
       else gc_transpose_edge(high, wide, corner, from_row, to + j * to_row + i, to_row);
     }
+}
+
+// out[i] = from[i * stride] in the type of the sums.
+template <class T, class S>
+GC_NOINLINE void gc_convert(int64_t count, const S* GC_RESTRICT from, int64_t stride, T* GC_RESTRICT out) {
+  if (stride == 1) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) out[i] = gc_widened<T>(from[i]);
+  } else {
+    for (int64_t i = 0; i < count; ++i) out[i] = gc_widened<T>(from[i * stride]);
+  }
+}
+
+// Packets of 32 bits from `count` elements, the last ones filled with zeros.
+template <class T, class S>
+GC_NOINLINE void gc_copy_packets(int64_t count, int64_t packets, const S* GC_RESTRICT from, int64_t stride,
+                                 T* GC_RESTRICT out) {
+  if (packets > 0) out[packets - 1] = 0;
+  if (stride == 1) {
+    __builtin_memcpy(out, from, count * sizeof(S));
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) __builtin_memcpy((char*)out + i * sizeof(S), from + i * stride, sizeof(S));
 }
 
 // One panel of a strided matrix: out[i * width + j] = from[i, j], and zero for columns <= j < width.

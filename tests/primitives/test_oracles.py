@@ -154,6 +154,8 @@ def contraction(result: int) -> Formula:
 
 
 def dot(x: Array, y: Array, a: Any, shape: tuple[int, ...]) -> Array:
+    if x.dtype.kind in "iu":
+        x, y = x.astype(numpy.int32), y.astype(numpy.int32)
     x = x.swapaxes(-1, -2) if a["transpose_a"] else x
     return (x[..., :, :, None] * (y.swapaxes(-1, -2) if a["transpose_b"] else y)[..., None, :, :]).sum(-2)
 

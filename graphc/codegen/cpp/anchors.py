@@ -12,10 +12,10 @@ from dataclasses import replace
 from graphc.codegen.cpp.anchor_nests import anchor_nest
 from graphc.codegen.cpp.attention import print_attention, print_attention_gradient
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_factor, dim_text
-from graphc.codegen.cpp.lane_loops import unravel
 from graphc.codegen.cpp.nests import flatten, lower, merge_axes
 from graphc.codegen.cpp.packing import PACK, PACKED_OPERAND, PACKED_SHAPE
 from graphc.codegen.cpp.printer import NestPrinter
+from graphc.codegen.cpp.products import pack_dot, print_dot
 from graphc.codegen.cpp.recurrence import print_recurrence, print_recurrence_gradient
 from graphc.codegen.cpp.recurrence import workspace as recurrence_workspace
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
@@ -47,13 +47,17 @@ WORKSPACE = "anchor_result"  # the parameter that holds a result which its templ
 def has_template(kernel: Kernel) -> bool:
     """True when a template computes the kernel's anchor."""
     anchor = kernel.anchor
-    if anchor is None or anchor.primitive not in _TEMPLATES or anchor.accumulator not in _TEMPLATED:
+    if anchor is None or anchor.primitive not in _TEMPLATES:
+        return False
+    if anchor.primitive in ("dot", PACK):
+        # Operands of other types are converted on the way, or multiplied in packets.
+        return True
+    if anchor.accumulator not in _TEMPLATED:
         return False
     operands = [kernel.parameter(name).type for name in anchor.operands]
     if anchor.primitive == "scatter_add":
         return operands[1].dtype is anchor.accumulator
-    planar = anchor.primitive in ("dot", PACK) or anchor.result.rank <= 4
-    return planar and all(type.dtype is anchor.accumulator for type in operands)
+    return anchor.result.rank <= 4 and all(type.dtype is anchor.accumulator for type in operands)
 
 
 def workspaces(kernel: Kernel, target: CpuTarget) -> tuple[Parameter, ...]:
@@ -129,13 +133,13 @@ def print_anchor(
     if anchor.results:
         return _WHOLE[anchor.primitive](out, kernel, anchor, buffers, names)
     if has_template(kernel):
-        return _TEMPLATES[anchor.primitive](_Call(out, kernel, anchor, buffers, names, target))
+        return _TEMPLATES[anchor.primitive](Call(out, kernel, anchor, buffers, names, target))
     nest = shape_nest(lower(anchor_nest(kernel, anchor), kernel), target)
     NestPrinter(out, nest, decide(nest, kernel, target), buffers, names).print()
     return ()
 
 
-class _Call:
+class Call:
     """What printing a template's call needs."""
 
     def __init__(
@@ -179,78 +183,12 @@ class _Call:
         return name, {axis.name: name}
 
 
-def _print_dot(call: _Call) -> tuple[str, ...]:
-    a, b = call.shapes
-    attributes = call.anchor.attributes
-    m, k, a_strides = _matrix(a, bool(attributes.get("transpose_a", False)))
-    _, n, b_strides = _matrix(b, bool(attributes.get("transpose_b", False)))
-    c = call.type
-    if call.packed is None and 1 in (m, n):
-        return _print_matvec(call, k, a_strides, b_strides)
-    left, right = (
-        f"gc_matrix<{c}>{{{data}, {strides}}}"
-        for data, strides in zip(call.data, (a_strides, b_strides), strict=True)
-    )
-    sizes = ", ".join(map(dim_text, (m, n, k)))
-    indices = [call.index(call.axes[-2])]
-    if call.packed == 1:
-        right = f"gc_packed<{c}>{{{call.data[1]}, {dim_text(k)}, {dim_text(n)}}}"
-        call.out.line(f"gc_contract<{c}>({sizes}, {left}, {right},")
-    elif len(a) == 2:
-        call.out.line(f"gc_gemm<{c}>({sizes}, {left}, {right},")
-    else:
-        item = call.names.new("item")
-        indices.insert(0, (item, {axis: f"({text})" for axis, text in unravel(item, call.axes[:-2]).items()}))
-        a_step, b_step = (dim_text(product(shape[-2:])) for shape in (a, b))
-        batch = dim_text(product(a[:-2]))
-        call.out.line(f"gc_gemm_batched<{c}>({batch}, {sizes}, {left}, {a_step}, {right}, {b_step},")
-    call.epilogue(indices, call.axes[-1:])
-    return ("gemm.h",)
-
-
-def _print_matvec(call: _Call, k: Dim, a_strides: str, b_strides: str) -> tuple[str, ...]:
-    """A product with a single row or column: the other operand is read once, where it lies."""
-    m, n = call.anchor.result.shape[-2:]
-    (x, y), (a, b), c = call.data, call.shapes, call.type
-    x_step, y_step = (dim_text(product(shape[-2:])) for shape in (a, b))
-    batch = dim_text(product(a[:-2]))
-    if m == 1:
-        name, extent = "gc_vector_matrix", n
-        k_stride, n_stride = b_strides.split(", ", 1)
-        vector, matrix = f"{{{x}, {x_step}}}", f"{{{y}, {y_step}, {n_stride}, {k_stride}}}"
-    else:
-        name, extent = "gc_matrix_vector", m
-        vector, matrix = f"{{{y}, {y_step}}}", f"{{{x}, {x_step}, {a_strides}}}"
-    call.out.line(f"{name}<{c}>({batch}, {dim_text(extent)}, {dim_text(k)}, {vector}, {matrix},")
-    item = call.names.new("item")
-    outer = {axis: f"({text})" for axis, text in unravel(item, call.axes[:-2]).items()} if len(a) > 2 else {}
-    call.epilogue([(item, outer), call.index(call.axes[-2])], call.axes[-1:])
-    return ("matvec.h",)
-
-
-def _print_pack(call: _Call) -> tuple[str, ...]:
+def _print_pack(call: Call) -> tuple[str, ...]:
     """Pack an operand: what `packing.PACKED` says it is worth for, a header a kind of anchor."""
     return _PACKS[call.anchor.attributes["of"]](call)
 
 
-def _pack_dot(call: _Call) -> tuple[str, ...]:
-    k, n, strides = _matrix(call.shapes[0], bool(call.anchor.attributes.get("transpose_b", False)))
-    result = call.buffers[call.kernel.parameters[1].name]
-    call.out.line(
-        f"gc_pack_right<{call.type}>({dim_text(k)}, {dim_text(n)}, {call.data[0]}, {strides}, {result});"
-    )
-    return ("tile.h", "packed.h")
-
-
-def _matrix(shape: tuple[Dim, ...], transposed: bool) -> tuple[Dim, Dim, str]:
-    """(rows, columns, "row stride, column stride") of an operand as the product sees it."""
-    rows, columns = shape[-2:]
-    if transposed:
-        return columns, rows, f"1, {dim_text(columns)}"
-    return rows, columns, f"{dim_text(columns)}, 1"
-
-
-def _geometry(call: _Call, x: tuple[Dim, ...], w: tuple[Dim, ...], y: tuple[Dim, ...]) -> str:
+def _geometry(call: Call, x: tuple[Dim, ...], w: tuple[Dim, ...], y: tuple[Dim, ...]) -> str:
     """Declare the gc_conv_shape of data x, weight w and result y; one spatial axis has height 1."""
     attributes = call.anchor.attributes
     groups = attributes.get("groups", 1)
@@ -265,7 +203,7 @@ def _geometry(call: _Call, x: tuple[Dim, ...], w: tuple[Dim, ...], y: tuple[Dim,
     return name
 
 
-def _print_forward(call: _Call) -> tuple[str, ...]:
+def _print_forward(call: Call) -> tuple[str, ...]:
     x, w = call.shapes
     shape = _geometry(call, x, w, call.anchor.result.shape)
     arguments, c = ", ".join(call.data), call.type
@@ -284,14 +222,14 @@ def _print_forward(call: _Call) -> tuple[str, ...]:
     return (header,)
 
 
-def _open_winograd(call: _Call, plan: Winograd) -> str:
+def _open_winograd(call: Call, plan: Winograd) -> str:
     """Claim the scratch of its threads; the header."""
     call.out.scratch.append(plan.scratch_bytes(call.target.lanes(call.anchor.accumulator.itemsize)))
     call.out.line("const gc_scratch_scope scope(team);")
     return "winograd.h"
 
 
-def _pack_convolution(call: _Call) -> tuple[str, ...]:
+def _pack_convolution(call: Call) -> tuple[str, ...]:
     """The weight as Winograd's algorithm reads it."""
     (w,) = call.shapes
     values = ", ".join(map(dim_text, (1, 1, w[1], w[0], 1, 1, 1, 1, 3, 3, 1, 1, 0, 0, 1, 1)))
@@ -303,7 +241,7 @@ def _pack_convolution(call: _Call) -> tuple[str, ...]:
     return ("winograd.h",)
 
 
-def _print_data_gradient(call: _Call) -> tuple[str, ...]:
+def _print_data_gradient(call: Call) -> tuple[str, ...]:
     dy, w = call.shapes
     shape = _geometry(call, call.anchor.result.shape, w, dy)
     result = call.buffers[_plain_output(call.kernel) or WORKSPACE]
@@ -318,7 +256,7 @@ def _print_data_gradient(call: _Call) -> tuple[str, ...]:
     return (header,)
 
 
-def _print_weight_gradient(call: _Call) -> tuple[str, ...]:
+def _print_weight_gradient(call: Call) -> tuple[str, ...]:
     x, dy = call.shapes
     shape = _geometry(call, x, call.anchor.result.shape, dy)
     plan = _winograd_gradient(call.kernel, call.anchor)
@@ -332,7 +270,7 @@ def _print_weight_gradient(call: _Call) -> tuple[str, ...]:
     return ("conv.h",) if plan is None else ("winograd_gradient.h",)
 
 
-def _print_scatter(call: _Call) -> tuple[str, ...]:
+def _print_scatter(call: Call) -> tuple[str, ...]:
     """Zeros, the rows added to them, then the nest over the finished result."""
     (indices, updates), (index, source) = call.shapes, call.data
     axis, size = call.anchor.attributes["axis"], call.anchor.attributes["size"]
@@ -390,15 +328,15 @@ _WHOLE: Mapping[str, Callable[[Writer, Kernel, AnchorOperation, dict[str, str], 
     "recurrence": print_recurrence,
     "recurrence_gradient": print_recurrence_gradient,
 }
-_TEMPLATES: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {
+_TEMPLATES: Mapping[str, Callable[[Call], tuple[str, ...]]] = {
     "scatter_add": _print_scatter,
-    "dot": _print_dot,
+    "dot": print_dot,
     "convolution": _print_forward,
     "convolution_data_gradient": _print_data_gradient,
     "convolution_weight_gradient": _print_weight_gradient,
     PACK: _print_pack,
 }
-_PACKS: Mapping[str, Callable[[_Call], tuple[str, ...]]] = {
-    "dot": _pack_dot,
+_PACKS: Mapping[str, Callable[[Call], tuple[str, ...]]] = {
+    "dot": pack_dot,
     "convolution": _pack_convolution,
 }

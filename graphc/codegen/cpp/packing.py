@@ -13,15 +13,19 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from graphc.codegen.cpp.equal import structure
+from graphc.codegen.cpp.target import CpuTarget, detect
 from graphc.codegen.cpp.winograd import winograd
 from graphc.ir.graph import Attributes, Graph
 from graphc.ir.kernel import Access, AnchorOperation, Kernel, Parameter
 from graphc.ir.program import Buffer, Program, Role, Step
+from graphc.primitives.recurrence import GATES
 from graphc.types import DType, TensorType
 
 PACK = "pack"  # the anchor of a kernel that packs; attribute `of` names the anchor that reads the result
 PACKED_OPERAND = "packed"  # attribute of an anchor: position of its packed operand
-PACKED_SHAPE = "packed_shape"  # and the shape of the operand before
+PACKED_SHAPE = "packed_shape"  # the shape of the operand before
+PACKED_TYPE = "packed_type"  # and its element type; on a kernel that packs, that of the other operand
+_SUMS = (DType.F32, DType.F64, DType.I32)
 _LINE = 64  # bytes; whole registers of any CPU
 
 
@@ -33,19 +37,32 @@ class Packing:
     elements: int
 
 
-def _dot(kernel: Kernel, anchor: AnchorOperation) -> Packing | None:
-    """The second operand of a product of two matrices; a single row reads it once, in place."""
+def uses_packets(left: DType, right: DType, target: CpuTarget) -> bool:
+    """True where a product of these types runs on packets of 32 bits (packet.h)."""
+    pairs = left is DType.BF16 and right is DType.BF16
+    return target.packets and (pairs or (left in (DType.I8, DType.U8) and right is DType.I8))
+
+
+def _dot(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> Packing | None:
+    """The second operand of a product of two matrices; a single row of floats reads it once, in place."""
     rows, columns = anchor.result.shape[-2:]
-    shape = kernel.parameter(anchor.operands[1]).type.shape
+    left, right = (kernel.parameter(name).type for name in anchor.operands)
+    shape = right.shape
     inner = shape[-1] if anchor.attributes.get("transpose_b", False) else shape[-2]
-    if len(shape) != 2 or rows in (0, 1) or not isinstance(columns, int) or not isinstance(inner, int):
+    if len(shape) != 2 or not isinstance(columns, int) or not isinstance(inner, int):
+        return None
+    if uses_packets(left.dtype, right.dtype, target):
+        inner = -(-inner // (4 // right.dtype.itemsize))
+    elif right.dtype is not anchor.accumulator or rows == 1 or columns == 1:
         return None
     lanes = _LINE // anchor.accumulator.itemsize
-    return Packing(1, inner * (-(-columns // lanes) * lanes)) if columns > 1 and inner else None
+    return Packing(1, inner * (-(-columns // lanes) * lanes)) if rows != 0 and columns and inner else None
 
 
-def _convolution(kernel: Kernel, anchor: AnchorOperation) -> Packing | None:
+def _convolution(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> Packing | None:
     """The weight, where Winograd's algorithm pays."""
+    if any(kernel.parameter(name).type.dtype is not anchor.accumulator for name in anchor.operands):
+        return None
     image, weight = (kernel.parameter(name).type.shape for name in anchor.operands)
     plan = winograd(
         image, anchor.result.shape, weight[2:], anchor.attributes, anchor.accumulator, constant=True
@@ -53,33 +70,44 @@ def _convolution(kernel: Kernel, anchor: AnchorOperation) -> Packing | None:
     return Packing(1, plan.packed_elements(constant=True)) if plan is not None else None
 
 
-PACKED: Mapping[str, Callable[[Kernel, AnchorOperation], Packing | None]] = {
+def recurrent_elements(mode: str, units: int, itemsize: int) -> int:
+    """Elements of a packed hidden weight: whole blocks of units, of two registers for a single gate."""
+    block = 2 * _LINE // itemsize
+    return -(-units // block) * block * units * GATES[mode]
+
+
+def _recurrence(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> Packing | None:
+    """The hidden weight; a gradient's is packed on each call, as the step that follows changes it."""
+    units = kernel.parameter(anchor.operands[1]).type.shape[1]
+    assert isinstance(units, int)
+    return Packing(1, recurrent_elements(anchor.attributes["mode"], units, anchor.accumulator.itemsize))
+
+
+PACKED: Mapping[str, Callable[[Kernel, AnchorOperation, CpuTarget], Packing | None]] = {
     "dot": _dot,
     "convolution": _convolution,
+    "recurrence": _recurrence,
 }
 
 
-def packing_of(kernel: Kernel) -> Packing | None:
+def packing_of(kernel: Kernel, target: CpuTarget) -> Packing | None:
     """How a kernel's constant operand would be packed; None where its template reads it as it is."""
     anchor = kernel.anchor
-    if anchor is None or anchor.primitive not in PACKED or anchor.accumulator not in (DType.F32, DType.F64):
-        return None
-    if any(kernel.parameter(name).type.dtype is not anchor.accumulator for name in anchor.operands):
+    if anchor is None or anchor.primitive not in PACKED or anchor.accumulator not in _SUMS:
         return None
     if PACKED_OPERAND in anchor.attributes:
         return None
-    return PACKED[anchor.primitive](kernel, anchor)
+    return PACKED[anchor.primitive](kernel, anchor, target)
 
 
-def pack_constants(program: Program) -> Program:
+def pack_constants(program: Program, target: CpuTarget | None = None) -> Program:
     """The program with constant operands packed by its prologue, which is made where there is none."""
-    packer = _Packer(program)
-    return packer.run()
+    return _Packer(program, target or detect()).run()
 
 
 class _Packer:
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, target: CpuTarget) -> None:
+        self.program, self.target = program, target
         self.buffers, self.kernels = list(program.buffers), list(program.kernels)
         self.inputs = list(program.inputs)
         self.prologue = program.prologue or Program(
@@ -119,7 +147,7 @@ class _Packer:
 
     def step(self, step: Step) -> Step:
         kernel = self.program.kernels[step.kernel]
-        packing = packing_of(kernel)
+        packing = packing_of(kernel, self.target)
         if packing is None or kernel.anchor is None:
             return step
         name = kernel.anchor.operands[packing.operand]
@@ -184,8 +212,9 @@ def _reading_packed(kernel: Kernel, packing: Packing) -> Kernel:
     assert anchor is not None
     name = anchor.operands[packing.operand]
     shape = kernel.parameter(name).type.shape
-    flat = TensorType(kernel.parameter(name).type.dtype, (packing.elements,))
+    flat = TensorType(anchor.accumulator, (packing.elements,))
     attributes = {**anchor.attributes, PACKED_OPERAND: packing.operand, PACKED_SHAPE: shape}
+    attributes[PACKED_TYPE] = kernel.parameter(name).type.dtype
     return replace(
         kernel,
         parameters=tuple(replace(p, type=flat) if p.name == name else p for p in kernel.parameters),
@@ -198,8 +227,10 @@ def _packing_kernel(kernel: Kernel, packing: Packing, name: str) -> Kernel:
     anchor = kernel.anchor
     assert anchor is not None
     operand = kernel.parameter(anchor.operands[packing.operand])
-    result = TensorType(operand.type.dtype, (packing.elements,))
-    attributes = Attributes({**anchor.attributes, "of": anchor.primitive, PACKED_OPERAND: packing.operand})
+    result = TensorType(anchor.accumulator, (packing.elements,))
+    other = kernel.parameter(anchor.operands[1 - packing.operand]).type.dtype
+    more = {"of": anchor.primitive, PACKED_OPERAND: packing.operand, PACKED_TYPE: other}
+    attributes = Attributes({**anchor.attributes, **more})
     return Kernel(
         f"{PACK}_{name}".replace(".", "_"),
         (replace(operand, name="data"), Parameter("packed", result, Access.OUT)),

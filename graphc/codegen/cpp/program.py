@@ -34,6 +34,7 @@ HEADERS = (
     "packed.h",
     "matvec.h",
     "gemm.h",
+    "packet.h",
     "conv.h",
     "winograd.h",
     "winograd_gradient.h",

@@ -27,6 +27,8 @@ class CpuTarget:
     l2: int = 512 << 10
     llc: int = 8 << 20
     model: str = ""
+    packets: bool = False
+    """Instructions that multiply packets of two bf16 or four bytes: AVX512_BF16 and AVX512_VNNI."""
 
     def lanes(self, itemsize: int) -> int:
         """Elements of that size in one vector register."""
@@ -61,6 +63,7 @@ def detect() -> CpuTarget:
         caches.get(2, default.l2),
         max(caches.values(), default=default.llc) if max(caches, default=0) > 2 else default.llc,
         model,
+        isa == "avx512" and {"avx512_bf16", "avx512_vnni"} <= flags,
     )
 
 

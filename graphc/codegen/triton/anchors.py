@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graphc.codegen.triton import scatter
+from graphc.codegen.triton.attention import print_attention
 from graphc.codegen.triton.collapse import collapse, substitute
 from graphc.codegen.triton.contraction import Operand, Place, Product, is_product, product_of
 from graphc.codegen.triton.expressions import (
@@ -37,6 +38,8 @@ TEMPLATE_NAMES = (
 def print_anchor(kernel: Kernel, function: str, target: GpuTarget) -> KernelSource:
     """The source of a kernel with an anchor."""
     assert kernel.anchor is not None
+    if kernel.anchor.results:
+        return print_attention(kernel, kernel.anchor, function, target)
     if is_product(kernel.anchor):
         return ProductPrinter(kernel, kernel.anchor, target).source(function)
     return scatter.print_scatter(kernel, kernel.anchor, function)
@@ -65,7 +68,7 @@ class ProductPrinter:
 
     def source(self, function: str) -> KernelSource:
         operand_type = self.types[self.anchor.operands[0]].dtype
-        tensor_cores = operand_type is not DType.F64
+        tensor_cores = operand_type.is_float and operand_type is not DType.F64
         blocks = (("BLOCK_M", self.plan.rows), ("BLOCK_N", self.plan.columns), ("BLOCK_K", self.plan.inner))
         tile_lines, loop_lines = self._tile_lines(), self._loop_lines()
         epilogue, helpers = self._epilogue()
@@ -159,7 +162,11 @@ class ProductPrinter:
         a = {"": self.slice, "[:, None]": self.product.rows, "[None, :]": self.product.inner}
         b = {"": self.slice, "[:, None]": self.product.inner, "[None, :]": self.product.columns}
         lines += self._load("a", self.product.a, self._variables(a), (self.rows, self.inner))
-        return lines + self._load("b", self.product.b, self._variables(b), (self.inner, self.columns))
+        lines += self._load("b", self.product.b, self._variables(b), (self.inner, self.columns))
+        accumulator = self.anchor.accumulator
+        if not accumulator.is_float:
+            lines += [f"{name} = {name}.to({TRITON_TYPES[accumulator]})" for name in "ab"]
+        return lines
 
     def _load(
         self, name: str, operand: Operand, variables: dict[str, str], tile: tuple[Group, Group]
