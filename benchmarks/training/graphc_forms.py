@@ -17,7 +17,6 @@ from training.networks import CELLS
 from training.rows import (
     BETA1,
     BETA2,
-    DECAY,
     EPSILON,
     MOMENTUM,
     TIMED_RATE,
@@ -52,10 +51,9 @@ def optimizer_of(recipe: Recipe, batch: int) -> Optimizer:
         momentum = MOMENTUM if recipe.kind == "momentum" else 0.0
         return mx.optimizer.SGD(learning_rate=recipe.rate, momentum=momentum, **scale)
     options = {"learning_rate": recipe.rate, "beta1": BETA1, "beta2": BETA2, "epsilon": EPSILON, **scale}
-    if recipe.kind == "adam":
-        return mx.optimizer.Adam(**options)
+    # MXNet's Adam adds epsilon before the bias correction, everybody else's after it, as AdamW does.
     every = dict.fromkeys(recipe.network.parameters, 1.0)
-    return mx.optimizer.AdamW(wd=DECAY, wd_mult=every, **options)
+    return mx.optimizer.AdamW(wd=recipe.decay, wd_mult=every, **options)
 
 
 def graphc(row: Row, inputs: Arrays) -> Mapping[str, Job]:
