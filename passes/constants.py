@@ -22,7 +22,7 @@ SLACK = 1 << 16
 """Bytes that a constant value may always take."""
 
 _MOVES = (Kind.VIEW, Kind.RESHAPE)
-_READS_WHOLE = (Kind.CONTRACTION, Kind.SCATTER)
+_READS_WHOLE = (Kind.CONTRACTION, Kind.SCATTER, Kind.TEMPLATE)
 """Kinds whose operands lie in memory: a view before one is a kernel of its own."""
 
 

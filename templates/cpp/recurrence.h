@@ -6,8 +6,8 @@
 //
 // Layout     the weight (gates * units, units) is packed once, so that all gates of one register of units stand side by
 //            side: packed[block][k][gate][lane]. One tile then holds every gate of its units, and the cell is computed
-//            from the tile while that lies in L1. packed has gc_recurrence_packed elements; a null weight says that it
-//            is packed already.
+//            from the tile while that lies in L1. A null weight says that it is packed already, by gc_recurrence_pack_all.
+//            packed holds that for whole blocks: graphc/codegen/cpp/packing.py (recurrent_elements) says how much.
 // Threads    one parallel region over all steps and one barrier a step: threads share the units, so each reads its own
 //            part of the weight, step after step, from its own cache. Every sum runs over k in order on one thread:
 //            results do not depend on the number of threads.
@@ -60,12 +60,6 @@ GC_INLINE void gc_cell_rows(int64_t rows, const Run& run) {
 
 GC_INLINE int64_t gc_cell_blocks(int64_t units, int64_t width) { return gc_ceil_div(units, width); }
 
-// Elements of the packed weight; graphc/codegen/cpp/recurrence.py knows the same number.
-template <class T, int V, int U>
-GC_INLINE int64_t gc_recurrence_packed(int64_t units) {
-  return gc_cell_blocks(units, U * GC_LANES(T)) * units * V * GC_LANES(T);
-}
-
 // packed[k][gate][lane] = weight[gate * units + unit + lane][k] for the units of a block.
 template <class T, int V, int U>
 void gc_recurrence_pack(int64_t units, int64_t block, const T* weight, T* packed) {
@@ -77,6 +71,14 @@ void gc_recurrence_pack(int64_t units, int64_t block, const T* weight, T* packed
     else
       for (int64_t k = 0; k < units; ++k) __builtin_memset(packed + k * V * L + j * L, 0, L * sizeof(T));
   }
+}
+
+// The whole weight, for a program that packs it once.
+template <class T, int V, int U>
+void gc_recurrence_pack_all(int64_t units, const T* weight, T* packed) {
+  const int64_t blocks = gc_cell_blocks(units, U * GC_LANES(T));
+#pragma omp parallel for schedule(static) if (units > 256)
+  for (int64_t block = 0; block < blocks; ++block) gc_recurrence_pack<T, V, U>(units, block, weight, packed);
 }
 
 // ---- the scan ----

@@ -16,7 +16,7 @@ from graphc.codegen.cpp.nests import flatten, lower, merge_axes
 from graphc.codegen.cpp.packing import PACK, PACKED_OPERAND, PACKED_SHAPE
 from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.products import pack_dot, print_dot
-from graphc.codegen.cpp.recurrence import print_recurrence, print_recurrence_gradient
+from graphc.codegen.cpp.recurrence import pack_recurrence, print_recurrence, print_recurrence_gradient
 from graphc.codegen.cpp.recurrence import workspace as recurrence_workspace
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
@@ -64,7 +64,8 @@ def workspaces(kernel: Kernel, target: CpuTarget) -> tuple[Parameter, ...]:
     """Buffers of the kernel's own: a result that its template sums in memory, what it packs, what threads share."""
     anchor = kernel.anchor
     if anchor is not None and anchor.primitive in _RECURRENCES:
-        return (recurrence_workspace(kernel, anchor),)
+        own = recurrence_workspace(kernel, anchor)
+        return (own,) if own is not None else ()
     if anchor is None or not has_template(kernel):
         return ()
     found = []
@@ -339,4 +340,5 @@ _TEMPLATES: Mapping[str, Callable[[Call], tuple[str, ...]]] = {
 _PACKS: Mapping[str, Callable[[Call], tuple[str, ...]]] = {
     "dot": pack_dot,
     "convolution": _pack_convolution,
+    "recurrence": lambda call: pack_recurrence(call.out, call.kernel, call.anchor, call.buffers),
 }

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_text, literal
+from graphc.codegen.cpp.packing import PACKED_OPERAND, PACKED_SHAPE, recurrent_elements
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Access, AnchorOperation, Kernel, Parameter
-from graphc.primitives import primitive
 from graphc.primitives.recurrence import GATES
 from graphc.types import Dim, TensorType, dimension, product
 
@@ -50,9 +50,15 @@ class _Scan:
 
     @property
     def units(self) -> int:
-        units = self.kernel.parameter(self.anchor.operands[1]).type.shape[1]
+        shape = self.kernel.parameter(self.anchor.operands[1]).type.shape
+        units = self.anchor.attributes.get(PACKED_SHAPE, shape)[1]
         assert isinstance(units, int)
         return units
+
+    @property
+    def is_packed(self) -> bool:
+        """True when the weight comes packed by the program's prologue."""
+        return PACKED_OPERAND in self.anchor.attributes
 
     @property
     def results(self) -> dict[str, str]:
@@ -72,26 +78,26 @@ class _Scan:
         lanes = _LINE // self.anchor.accumulator.itemsize
         (_, rows), units, results = self.sequence, self.units, self.results
         wide = -(-units // (2 * lanes)) * 2 * lanes
-        found: list[tuple[str, Dim]] = [("packed", wide * units * GATES[self.mode])]
+        found: list[tuple[str, Dim]] = []
+        if not self.is_packed:
+            found.append(("packed", recurrent_elements(self.mode, units, self.anchor.accumulator.itemsize)))
         if self.anchor.primitive == "recurrence_gradient":
             found.append(("carried", dimension(rows * wide)))
             if self.kind == "lstm" and not results["dc0"]:
                 found.append(("held", dimension(rows * wide)))
         elif self.kind == "lstm" and not results["c"]:
             found.append(("held", dimension(rows * wide)))
-        types = primitive(self.anchor.primitive).infer(
-            tuple(self.kernel.parameter(name).type for name in self.anchor.operands), self.anchor.attributes
-        )
-        for (name, parameter), type in zip(results.items(), types, strict=True):
-            if not parameter and name == self.needed:
-                found.append((name, product(type.shape)))
+        if not results[self.needed]:
+            gates = 1 if self.needed == "h" else GATES[self.mode]
+            found.append((self.needed, product((*self.sequence, gates * units))))
         return found
 
 
-def workspace(kernel: Kernel, anchor: AnchorOperation) -> Parameter:
-    """The buffer of a scan's own."""
-    size: Dim = dimension(sum((size for _, size in _Scan(kernel, anchor).sections()), start=0))
-    return Parameter(WORKSPACE, TensorType(anchor.accumulator, (size,)), Access.OUT)
+def workspace(kernel: Kernel, anchor: AnchorOperation) -> Parameter | None:
+    """The buffer of a scan's own; None where it needs none."""
+    sections = _Scan(kernel, anchor).sections()
+    size: Dim = dimension(sum((size for _, size in sections), start=0))
+    return Parameter(WORKSPACE, TensorType(anchor.accumulator, (size,)), Access.OUT) if sections else None
 
 
 def print_recurrence(
@@ -106,8 +112,21 @@ def print_recurrence(
         "gru": [x, first, *rest, place["h"], place["gates"]],
         "rnn": [x, place["h"]],
     }[scan.kind]
-    arguments = [weight, place["packed"], first, place["h"]]
+    packed = f"({TYPES[anchor.accumulator]}*){weight}" if scan.is_packed else place["packed"]
+    arguments = ["nullptr" if scan.is_packed else weight, packed, first, place["h"]]
     _call(out, scan, "gc_recurrence", arguments, _cell(scan, "", cell))
+    return ("recurrence.h",)
+
+
+def pack_recurrence(
+    out: Writer, kernel: Kernel, anchor: AnchorOperation, buffers: dict[str, str]
+) -> tuple[str, ...]:
+    """Print the call that packs a hidden weight once; returns its headers."""
+    mode, (weight, packed) = str(anchor.attributes["mode"]), kernel.parameters[:2]
+    registers, of_one_gate = (2, 2) if GATES[mode] == 1 else (GATES[mode], 1)
+    sizes = f"{TYPES[anchor.accumulator]}, {registers}, {of_one_gate}"
+    places = f"{buffers[weight.name]}, {buffers[packed.name]}"
+    out.line(f"gc_recurrence_pack_all<{sizes}>({weight.type.shape[1]}, {places});")
     return ("recurrence.h",)
 
 
