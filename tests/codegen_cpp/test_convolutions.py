@@ -13,6 +13,9 @@ def test_planes_rows_and_volumes() -> None:
         cases += [
             c.convolution(kind, 3, 4, 6, (9, 8), (3, 3), 1, 1, 1, 1, name=f"plane_{tag}"),
             c.convolution(kind, 2, 4, 6, (11, 7), (3, 2), 2, 1, 1, 2, name=f"grouped_{tag}"),
+            c.convolution(kind, 2, 5, 5, (11, 7), (3, 2), 2, 1, 1, 5, name=f"depthwise_{tag}"),
+            c.convolution(kind, 2, 3, 3, (19,), (4,), 1, 1, 2, 3, name=f"depthwise_row_{tag}"),
+            c.convolution(kind, 6, 32, 40, (12, 10), (3, 3), 1, 1, 1, 1, name=f"winograd_{tag}"),
             c.convolution(kind, 2, 3, 5, (13,), (3,), 1, 2, 2, 1, name=f"row_{tag}"),
             c.convolution(kind, 2, 2, 4, (5, 6, 4), (2, 3, 2), 2, 1, 1, 2, name=f"volume_{tag}"),
             c.convolution(kind, 2, 4, 4, (6, 5), (3, 3), 1, 1, 1, 1, dtype="f16", name=f"half_{tag}"),
@@ -21,7 +24,13 @@ def test_planes_rows_and_volumes() -> None:
     native = Native(joined([case.kernel for case in cases]))
     check(native, cases)
     workspaces = [b for b in native.program.buffers if b.role.value == "workspace"]
-    assert [b.name for b in workspaces] == ["turned_data_gradient.anchor_result", "scratch"]
+    assert [b.name for b in workspaces] == [
+        "winograd_forward.anchor_weight",
+        "winograd_data_gradient.anchor_weight",
+        "turned_data_gradient.anchor_result",
+        "winograd_weight_gradient.anchor_sums",
+        "scratch",
+    ]
 
 
 def test_symbolic_batch() -> None:

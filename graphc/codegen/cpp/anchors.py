@@ -11,6 +11,14 @@ from dataclasses import replace
 
 from graphc.codegen.cpp.anchor_nests import anchor_nest
 from graphc.codegen.cpp.attention import print_attention, print_attention_gradient
+from graphc.codegen.cpp.convolutions import (
+    convolution_workspaces,
+    pack_convolution,
+    print_data_gradient,
+    print_forward,
+    print_weight_gradient,
+    sums_aside,
+)
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_factor, dim_text
 from graphc.codegen.cpp.nests import flatten, lower, merge_axes
 from graphc.codegen.cpp.packing import PACK, PACKED_OPERAND, PACKED_SHAPE
@@ -20,7 +28,6 @@ from graphc.codegen.cpp.recurrence import pack_recurrence, print_recurrence, pri
 from graphc.codegen.cpp.recurrence import workspace as recurrence_workspace
 from graphc.codegen.cpp.schedule import Mode, Schedule, decide, shape_nest
 from graphc.codegen.cpp.target import CpuTarget
-from graphc.codegen.cpp.winograd import Winograd, WinogradGradient, winograd, winograd_gradient
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import (
     Access,
@@ -34,13 +41,11 @@ from graphc.ir.kernel import (
     Parameter,
     Store,
 )
-from graphc.types import Dim, DType, TensorType, product, same_shape
+from graphc.types import DType, product, same_shape
 
 _TEMPLATED = (DType.F32, DType.F64)
 _RECURRENCES = ("recurrence", "recurrence_gradient")
 _SUMS_IN_MEMORY = ("convolution_data_gradient", "scatter_add")
-SHARED_SUMS = "anchor_sums"  # the parameter in which a template's threads transform and sum together
-PACKED_WEIGHT = "anchor_weight"  # the parameter that holds a weight which its template packs
 WORKSPACE = "anchor_result"  # the parameter that holds a result which its template sums in memory
 
 
@@ -68,39 +73,14 @@ def workspaces(kernel: Kernel, target: CpuTarget) -> tuple[Parameter, ...]:
         return (own,) if own is not None else ()
     if anchor is None or not has_template(kernel):
         return ()
-    found = []
-    if anchor.primitive in _SUMS_IN_MEMORY and not _plain_output(kernel):
+    found = list(convolution_workspaces(kernel, anchor, target))
+    in_memory = anchor.primitive in _SUMS_IN_MEMORY and not sums_aside(kernel, anchor, target)
+    if in_memory and not plain_output(kernel):
         found.append(Parameter(WORKSPACE, anchor.result, Access.OUT))
-    plan = _winograd(kernel, anchor)
-    if plan is not None and PACKED_OPERAND not in anchor.attributes:
-        type = TensorType(anchor.accumulator, (plan.packed_elements(constant=False),))
-        found.append(Parameter(PACKED_WEIGHT, type, Access.OUT))
-    gradient = _winograd_gradient(kernel, anchor)
-    if gradient is not None:
-        type = TensorType(anchor.accumulator, (gradient.shared_elements(target.lanes(4)),))
-        found.append(Parameter(SHARED_SUMS, type, Access.OUT))
     return tuple(found)
 
 
-def _winograd(kernel: Kernel, anchor: AnchorOperation) -> Winograd | None:
-    """How Winograd's algorithm computes the convolution, None where direct sums do."""
-    if anchor.primitive not in ("convolution", "convolution_data_gradient"):
-        return None
-    constant = PACKED_OPERAND in anchor.attributes
-    image, weight = (kernel.parameter(name).type.shape for name in anchor.operands)
-    weight = anchor.attributes.get(PACKED_SHAPE, weight)
-    return winograd(image, anchor.result.shape, weight[2:], anchor.attributes, anchor.accumulator, constant)
-
-
-def _winograd_gradient(kernel: Kernel, anchor: AnchorOperation) -> WinogradGradient | None:
-    if anchor.primitive != "convolution_weight_gradient":
-        return None
-    image, gradient = (kernel.parameter(name).type.shape for name in anchor.operands)
-    kernel_size = anchor.result.shape[2:]
-    return winograd_gradient(image, gradient, kernel_size, anchor.attributes, anchor.accumulator)
-
-
-def _plain_output(kernel: Kernel) -> str | None:
+def plain_output(kernel: Kernel) -> str | None:
     """An output of the result's type that every point of the nest writes at its own place."""
     anchor = kernel.anchor
     assert anchor is not None
@@ -178,6 +158,10 @@ class Call:
             printer = NestPrinter(self.out, merged, schedule, self.buffers, self.names)
             printer.print_row(outer, rest, start, count, sums)
 
+    def result(self) -> str:
+        """The buffer in which the template sums."""
+        return self.buffers[plain_output(self.kernel) or WORKSPACE]
+
     def index(self, axis: Axis) -> tuple[str, dict[str, str]]:
         """A lambda parameter that is one axis."""
         name = self.names.new(axis.name)
@@ -189,93 +173,11 @@ def _print_pack(call: Call) -> tuple[str, ...]:
     return _PACKS[call.anchor.attributes["of"]](call)
 
 
-def _geometry(call: Call, x: tuple[Dim, ...], w: tuple[Dim, ...], y: tuple[Dim, ...]) -> str:
-    """Declare the gc_conv_shape of data x, weight w and result y; one spatial axis has height 1."""
-    attributes = call.anchor.attributes
-    groups = attributes.get("groups", 1)
-
-    def plane(values: Sequence[Dim], filler: int) -> tuple[Dim, Dim]:
-        return (filler, values[0]) if len(values) == 1 else (values[0], values[1])
-
-    values: list[Dim] = [x[0], groups, x[1], w[0], *plane(x[2:], 1), *plane(y[2:], 1), *plane(w[2:], 1)]
-    values += [*plane(attributes["stride"], 1), *plane(attributes["pad"], 0), *plane(attributes["dilate"], 1)]
-    name = call.names.new("shape")
-    call.out.line(f"const gc_conv_shape {name} = {{{', '.join(map(dim_text, values))}}};")
-    return name
-
-
-def _print_forward(call: Call) -> tuple[str, ...]:
-    x, w = call.shapes
-    shape = _geometry(call, x, w, call.anchor.result.shape)
-    arguments, c = ", ".join(call.data), call.type
-    plan = _winograd(call.kernel, call.anchor)
-    if plan is None:
-        call.out.line(f"gc_conv_forward<{c}>({shape}, {arguments},")
-        header = "conv.h"
-    else:
-        header = _open_winograd(call, plan)
-        if call.packed == 1:
-            call.out.line(f"gc_winograd<{c}>({shape}, {plan}, {arguments},")
-        else:
-            packed = call.buffers[PACKED_WEIGHT]
-            call.out.line(f"gc_winograd_forward<{c}>({shape}, {plan}, {arguments}, {packed},")
-    call.epilogue([call.index(axis) for axis in call.axes[:2]], call.axes[2:])
-    return (header,)
-
-
-def _open_winograd(call: Call, plan: Winograd) -> str:
-    """Claim the scratch of its threads; the header."""
-    call.out.scratch.append(plan.scratch_bytes(call.target.lanes(call.anchor.accumulator.itemsize)))
-    call.out.line("const gc_scratch_scope scope(team);")
-    return "winograd.h"
-
-
-def _pack_convolution(call: Call) -> tuple[str, ...]:
-    """The weight as Winograd's algorithm reads it."""
-    (w,) = call.shapes
-    values = ", ".join(map(dim_text, (1, 1, w[1], w[0], 1, 1, 1, 1, 3, 3, 1, 1, 0, 0, 1, 1)))
-    name, result = call.names.new("shape"), call.buffers[call.kernel.parameters[1].name]
-    call.out.line(f"const gc_conv_shape {name} = {{{values}}};")
-    call.out.line(
-        f"gc_winograd_pack_weight<{call.type}>({name}, false, 0, {dim_text(w[0])}, {call.data[0]}, {result});"
-    )
-    return ("winograd.h",)
-
-
-def _print_data_gradient(call: Call) -> tuple[str, ...]:
-    dy, w = call.shapes
-    shape = _geometry(call, call.anchor.result.shape, w, dy)
-    result = call.buffers[_plain_output(call.kernel) or WORKSPACE]
-    plan = _winograd(call.kernel, call.anchor)
-    header, name, more = "conv.h", "gc_conv_data_gradient", ""
-    if plan is not None:
-        header, name = _open_winograd(call, plan), "gc_winograd_data_gradient"
-        more = f", {call.buffers[PACKED_WEIGHT]}"
-    cut = f", {plan}" if plan is not None else ""
-    call.out.line(f"{name}<{call.type}>({shape}{cut}, {', '.join(call.data)}, {result}{more},")
-    call.epilogue([call.index(axis) for axis in call.axes[:2]], call.axes[2:])
-    return (header,)
-
-
-def _print_weight_gradient(call: Call) -> tuple[str, ...]:
-    x, dy = call.shapes
-    shape = _geometry(call, x, call.anchor.result.shape, dy)
-    plan = _winograd_gradient(call.kernel, call.anchor)
-    arguments = ", ".join(call.data)
-    if plan is None:
-        call.out.line(f"gc_conv_weight_gradient<{call.type}>({shape}, {arguments},")
-    else:
-        shared = call.buffers[SHARED_SUMS]
-        call.out.line(f"gc_winograd_weight_gradient<{call.type}>({shape}, {plan}, {arguments}, {shared},")
-    call.epilogue([call.index(call.axes[0])], call.axes[1:])
-    return ("conv.h",) if plan is None else ("winograd_gradient.h",)
-
-
 def _print_scatter(call: Call) -> tuple[str, ...]:
     """Zeros, the rows added to them, then the nest over the finished result."""
     (indices, updates), (index, source) = call.shapes, call.data
     axis, size = call.anchor.attributes["axis"], call.anchor.attributes["size"]
-    name = _plain_output(call.kernel) or WORKSPACE
+    name = plain_output(call.kernel) or WORKSPACE
     result = call.buffers[name]
     count, width = product(indices), product(updates[axis + len(indices) :])
     outer = product(updates[:axis])
@@ -332,13 +234,13 @@ _WHOLE: Mapping[str, Callable[[Writer, Kernel, AnchorOperation, dict[str, str], 
 _TEMPLATES: Mapping[str, Callable[[Call], tuple[str, ...]]] = {
     "scatter_add": _print_scatter,
     "dot": print_dot,
-    "convolution": _print_forward,
-    "convolution_data_gradient": _print_data_gradient,
-    "convolution_weight_gradient": _print_weight_gradient,
+    "convolution": print_forward,
+    "convolution_data_gradient": print_data_gradient,
+    "convolution_weight_gradient": print_weight_gradient,
     PACK: _print_pack,
 }
 _PACKS: Mapping[str, Callable[[Call], tuple[str, ...]]] = {
     "dot": pack_dot,
-    "convolution": _pack_convolution,
+    "convolution": pack_convolution,
     "recurrence": lambda call: pack_recurrence(call.out, call.kernel, call.anchor, call.buffers),
 }

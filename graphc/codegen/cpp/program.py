@@ -22,7 +22,7 @@ FLAGS = (
 UNIT_LINES = 700
 TEMPLATE_LINES = {
     "tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20, "attention.h": 60, "attention_gradient.h": 60,
-    "recurrence.h": 60, "recurrence_gradient.h": 60, "winograd.h": 120, "winograd_gradient.h": 120,
+    "recurrence.h": 60, "recurrence_gradient.h": 60, "winograd.h": 120, "winograd_gradient.h": 120, "depthwise.h": 120,
 }  # fmt: skip
 HEADERS = (
     "prelude.h",
@@ -38,6 +38,7 @@ HEADERS = (
     "conv.h",
     "winograd.h",
     "winograd_gradient.h",
+    "depthwise.h",
     "scatter.h",
     "attention.h",
     "attention_gradient.h",

@@ -1,0 +1,316 @@
+// Depthwise convolution: each channel by its own kernel, and both gradients. Called by generated code, as conv.h is:
+//
+//   gc_depthwise_forward<float>(shape, x, w, epilogue);                 // epilogue(image, channel, pixel, count, acc)
+//   gc_depthwise_data_gradient<float>(shape, dy, w, epilogue);          // epilogue(image, channel, pixel, count, acc)
+//   gc_depthwise_kernel_gradient<float>(shape, x, dy, epilogue);        // epilogue(channel, 0, kernel, acc)
+//
+// A band of a plane is copied once into rows of one pitch, zeros around it, a plane for each phase of the stride. What
+// one weight meets is then one contiguous run, so that lanes are pixels whatever the width, and a small image is a few
+// registers long. Between output rows lie a few results that nobody reads.
+//
+// Needs      groups = in channels = out channels; any kernel, stride, pad, dilation.
+// Order      every sum in an order fixed by the shape.
+// Scratch    gc_depthwise::bytes a thread (graphc/codegen/cpp/depthwise.py knows the same number).
+#ifndef GC_DEPTHWISE_H
+#define GC_DEPTHWISE_H
+
+#include "conv.h"
+
+#define GC_DEPTHWISE_ROOM 6144  // elements of a band: with its results they stay in L1
+#define GC_DEPTHWISE_VECTORS 4
+
+// How a band lies in memory. `taps` weights meet runs of it; `runs` of them are computed for each band.
+struct gc_depthwise {
+  int64_t pitch, halo;     // elements of a row; rows beyond those of the runs
+  int64_t height, width;   // of the plane of runs
+  int64_t lines, bands;    // rows of runs in a band, bands of a plane
+  int64_t planes, taps;    // copies of a band, one for each phase; weights
+
+  // Runs of height by width over rows that reach `halo` and `beyond` further.
+  gc_depthwise(int64_t h, int64_t w, int64_t reach_down, int64_t reach_across, int64_t phases, int64_t weights)
+      : pitch(w + reach_across), halo(reach_down), height(h), width(w), planes(phases), taps(weights) {
+    const int64_t most = GC_DEPTHWISE_ROOM / gc_max_of<int64_t>(1, phases * pitch) - halo;
+    lines = gc_max_of<int64_t>(1, gc_min_of(h, most));
+    bands = gc_ceil_div(h, lines);
+  }
+
+  int64_t plane() const { return (lines + halo) * pitch; }
+  int64_t run(int64_t rows) const { return (rows - 1) * pitch + width; }
+  template <class T>
+  int64_t slack() const {
+    return GC_DEPTHWISE_VECTORS * GC_LANES(T);
+  }
+  template <class T>
+  int64_t band() const {  // a run may read and write a few registers further
+    return gc_round_up(planes * plane(), 16) + slack<T>();
+  }
+  template <class T>
+  int64_t result() const {
+    return gc_round_up(lines * pitch, 16) + slack<T>();
+  }
+};
+
+// The forward pass and the gradient to the weight: phases of x, runs are outputs.
+GC_INLINE gc_depthwise gc_depthwise_of_image(const gc_conv_shape& s) {
+  return gc_depthwise(s.out_height, s.out_width, (s.kernel_height - 1) * s.dilation_height / s.stride_height + 1,
+                      (s.kernel_width - 1) * s.dilation_width / s.stride_width + 1, s.stride_height * s.stride_width,
+                      s.kernel());
+}
+
+// Floor of a / b, b > 0.
+GC_INLINE int64_t gc_reach_floor(int64_t a, int64_t b) { return a >= 0 ? a / b : -gc_ceil_div(-a, b); }
+
+// The gradient to the data: runs are every stride-th element of dx, over one copy of dy.
+struct gc_depthwise_reach {
+  int64_t first, last;  // rows (columns) of dy that an element of dx meets, seen from its own
+};
+GC_INLINE gc_depthwise_reach gc_reach(int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+  return {gc_reach_floor(pad - (kernel - 1) * dilation, stride), gc_reach_floor(stride - 1 + pad, stride)};
+}
+
+GC_INLINE gc_depthwise gc_depthwise_of_gradient(const gc_conv_shape& s) {
+  const gc_depthwise_reach down = gc_reach(s.kernel_height, s.stride_height, s.pad_height, s.dilation_height);
+  const gc_depthwise_reach across = gc_reach(s.kernel_width, s.stride_width, s.pad_width, s.dilation_width);
+  return gc_depthwise(gc_ceil_div(s.height, s.stride_height), gc_ceil_div(s.width, s.stride_width),
+                      down.last - down.first, across.last - across.first, 1, s.kernel());
+}
+
+// Elements of a plane, every stride-th from (top, left) on, into rows of a band; columns beside the plane stay as they
+// are (zero), rows beside it become zero.
+template <class T>
+GC_NOINLINE void gc_depthwise_copy(const T* plane, int64_t height, int64_t width, int64_t top, int64_t left,
+                                   int64_t stride_height, int64_t stride_width, int64_t rows, int64_t columns, T* to,
+                                   int64_t pitch) {
+  const gc_span down = gc_inside(0, rows, height, stride_height, -top, 0);
+  const gc_span across = gc_inside(0, columns, width, stride_width, -left, 0);
+  for (int64_t i = 0; i < down.begin * pitch; ++i) to[i] = 0;
+  for (int64_t i = down.end * pitch; i < rows * pitch; ++i) to[i] = 0;
+  const int64_t count = across.end - across.begin, repeats = down.end - down.begin;
+  if (count <= 0 || repeats <= 0) return;
+  const T* from = plane + (down.begin * stride_height + top) * width + across.begin * stride_width + left;
+  T* target = to + down.begin * pitch + across.begin;
+  if (stride_width == 2) {
+    for (int64_t y = 0; y < repeats; ++y, from += stride_height * width, target += pitch) {
+      const T* GC_RESTRICT in = from;
+      T* GC_RESTRICT out = target;
+      for (int64_t i = 0; i < count; ++i) out[i] = in[2 * i];
+    }
+  } else {
+    gc_copy_pieces(count, repeats, from, stride_width, stride_height * width, target, pitch);
+  }
+}
+
+// out[i] = sum over taps of weights[tap] * band[offsets[tap] + i].
+template <class T>
+GC_NOINLINE void gc_depthwise_run(int64_t count, int64_t taps, const T* weights, const int64_t* offsets, const T* band,
+                                  T* out) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int64_t L = GC_LANES(T), V = GC_DEPTHWISE_VECTORS;
+  for (int64_t i = 0; i < count; i += V * L) {
+    vec sum[V] = {};
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      const T* from = band + offsets[tap] + i;
+      const T weight = weights[tap];
+#pragma GCC unroll 4
+      for (int64_t v = 0; v < V; ++v) sum[v] += weight * *(const memory*)(from + v * L);
+    }
+#pragma GCC unroll 4
+    for (int64_t v = 0; v < V; ++v) *(memory*)(out + i + v * L) = sum[v];
+  }
+}
+
+// sums[tap][lanes] += band[offsets[tap] + i] * gradient[i]; the gradient is zero between its rows and behind them.
+template <class T>
+GC_NOINLINE void gc_depthwise_dots(int64_t count, int64_t taps, const int64_t* offsets, const T* band,
+                                   const T* gradient, T* sums) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int64_t L = GC_LANES(T), R = 3;
+  for (int64_t tap = 0; tap < taps; tap += R) {
+    const int64_t rest = gc_min_of(R, taps - tap);
+    const T* from[R];
+    vec sum[2][R] = {};
+    for (int64_t r = 0; r < R; ++r) from[r] = band + offsets[tap + gc_min_of(r, rest - 1)];
+    for (int64_t i = 0; i < count; i += 2 * L)
+#pragma GCC unroll 2
+      for (int64_t half = 0; half < 2; ++half) {
+        const vec of = *(const memory*)(gradient + i + half * L);
+#pragma GCC unroll 3
+        for (int64_t r = 0; r < R; ++r) sum[half][r] += of * *(const memory*)(from[r] + i + half * L);
+      }
+#pragma GCC unroll 3
+    for (int64_t r = 0; r < R; ++r)
+      if (r < rest) *(memory*)(sums + (tap + r) * L) += sum[0][r] + sum[1][r];
+  }
+}
+
+// Where each weight's run begins in the band of x.
+GC_NOINLINE void gc_depthwise_offsets(const gc_conv_shape& s, const gc_depthwise& d, int64_t* offsets) {
+  for (int64_t i = 0; i < s.kernel_height; ++i)
+    for (int64_t j = 0; j < s.kernel_width; ++j) {
+      const int64_t y = i * s.dilation_height, x = j * s.dilation_width;
+      const int64_t phase = y % s.stride_height * s.stride_width + x % s.stride_width;
+      *offsets++ = phase * d.plane() + y / s.stride_height * d.pitch + x / s.stride_width;
+    }
+}
+
+template <class T>
+GC_NOINLINE void gc_depthwise_band(const gc_conv_shape& s, const gc_depthwise& d, const T* plane, int64_t line, T* to) {
+  for (int64_t phase = 0; phase < d.planes; ++phase, to += d.plane())
+    gc_depthwise_copy(plane, s.height, s.width, line * s.stride_height + phase / s.stride_width - s.pad_height,
+                      phase % s.stride_width - s.pad_width, s.stride_height, s.stride_width, d.lines + d.halo, d.pitch,
+                      to, d.pitch);
+}
+
+// A thread's scratch: the band, its results or the rows of dy, the same without gaps, sums, offsets, weights.
+template <class T>
+struct gc_depthwise_memory {
+  T *band, *result, *whole, *sums, *weights;
+  int64_t* offsets;
+
+  static int64_t bytes(const gc_depthwise& d, int64_t whole) {
+    const int64_t elements = d.band<T>() + 2 * d.result<T>() + whole + d.taps * (GC_LANES(T) + 1);
+    return gc_round_up(elements, 16) * (int64_t)sizeof(T) + d.taps * 8 + 128;
+  }
+
+  // Zeroes the band and the results: what nobody writes must read as zero.
+  explicit gc_depthwise_memory(const gc_depthwise& d, int64_t rest) {
+    offsets = (int64_t*)gc_round_up((int64_t)gc_scratch(bytes(d, rest)), 64);
+    band = (T*)gc_round_up((int64_t)(offsets + d.taps), 64);
+    result = band + d.band<T>();
+    sums = result + 2 * d.result<T>();
+    weights = sums + d.taps * GC_LANES(T);
+    whole = weights + d.taps;
+    __builtin_memset(band, 0, (d.band<T>() + 2 * d.result<T>()) * sizeof(T));
+  }
+};
+
+template <class T, class Epilogue>
+void gc_depthwise_forward(const gc_conv_shape& s, const T* x, const T* w, const Epilogue& epilogue) {
+  const gc_depthwise d = gc_depthwise_of_image(s);
+  const int64_t planes = s.batch * s.groups;
+  const int64_t threads = gc_min_of(planes * d.bands, gc_threads_for((double)planes * s.pixels() * s.kernel() / 4));
+  const gc_scratch_view team = gc_scratch_now;
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+  {
+    const gc_scratch_scope share(team, omp_get_thread_num());
+    const gc_depthwise_memory<T> m(d, d.lines * d.width);
+    gc_depthwise_offsets(s, d, m.offsets);
+#pragma omp for schedule(static)
+    for (int64_t item = 0; item < planes * d.bands; ++item) {
+      const int64_t plane = item / d.bands, line = item % d.bands * d.lines, channel = plane % s.groups;
+      const int64_t lines = gc_min_of(d.lines, d.height - line);
+      gc_depthwise_band(s, d, x + plane * s.plane(), line, m.band);
+      gc_depthwise_run(d.run(lines), d.taps, w + channel * d.taps, (const int64_t*)m.offsets, (const T*)m.band,
+                       m.result);
+      gc_copy_pieces(d.width, lines, (const T*)m.result, (int64_t)1, d.pitch, m.whole, d.width);
+      epilogue(plane / s.groups, channel, line * d.width, lines * d.width, (const T*)m.whole);
+    }
+  }
+}
+
+// ---- gradient to the data ----
+
+// The weights that elements (y, x) of dx modulo the stride meet, and where their runs begin in the band of dy.
+template <class T>
+GC_NOINLINE int64_t gc_depthwise_phase(const gc_conv_shape& s, const gc_depthwise& d, int64_t y, int64_t x, const T* w,
+                                       T* weights, int64_t* offsets) {
+  const gc_depthwise_reach down = gc_reach(s.kernel_height, s.stride_height, s.pad_height, s.dilation_height);
+  const gc_depthwise_reach across = gc_reach(s.kernel_width, s.stride_width, s.pad_width, s.dilation_width);
+  int64_t taps = 0;
+  for (int64_t i = 0; i < s.kernel_height; ++i)
+    for (int64_t j = 0; j < s.kernel_width; ++j) {
+      const int64_t from_y = y + s.pad_height - i * s.dilation_height;
+      const int64_t from_x = x + s.pad_width - j * s.dilation_width;
+      if (from_y % s.stride_height || from_x % s.stride_width) continue;
+      weights[taps] = w[i * s.kernel_width + j];
+      offsets[taps++] =
+          (from_y / s.stride_height - down.first) * d.pitch + from_x / s.stride_width - across.first;
+    }
+  return taps;
+}
+
+// Rows `line` to `line + lines` of dx divided by the stride, of one plane.
+template <class T>
+GC_NOINLINE void gc_depthwise_gradient_band(const gc_conv_shape& s, const gc_depthwise& d, const T* dy, const T* w,
+                                            int64_t line, int64_t lines, const gc_depthwise_memory<T>& m) {
+  const gc_depthwise_reach down = gc_reach(s.kernel_height, s.stride_height, s.pad_height, s.dilation_height);
+  const gc_depthwise_reach across = gc_reach(s.kernel_width, s.stride_width, s.pad_width, s.dilation_width);
+  gc_depthwise_copy(dy, s.out_height, s.out_width, line + down.first, across.first, (int64_t)1, (int64_t)1,
+                    d.lines + d.halo, d.pitch, m.band, d.pitch);
+  for (int64_t y = 0; y < s.stride_height; ++y)
+    for (int64_t x = 0; x < s.stride_width; ++x) {
+      const int64_t taps = gc_depthwise_phase(s, d, y, x, w, m.weights, m.offsets);
+      gc_depthwise_run(d.run(lines), taps, (const T*)m.weights, (const int64_t*)m.offsets, (const T*)m.band, m.result);
+      const int64_t rows = gc_min_of(lines, gc_ceil_div(s.height - line * s.stride_height - y, s.stride_height));
+      const int64_t columns = gc_ceil_div(s.width - x, s.stride_width);
+      if (s.stride_width == 1) {
+        gc_copy_pieces(columns, rows, (const T*)m.result, (int64_t)1, d.pitch, m.whole + y * s.width,
+                       s.stride_height * s.width);
+        continue;
+      }
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t i = 0; i < columns; ++i)
+          m.whole[(row * s.stride_height + y) * s.width + i * s.stride_width + x] = m.result[row * d.pitch + i];
+    }
+}
+
+template <class T, class Epilogue>
+void gc_depthwise_data_gradient(const gc_conv_shape& s, const T* dy, const T* w, const Epilogue& epilogue) {
+  const gc_depthwise d = gc_depthwise_of_gradient(s);
+  const int64_t planes = s.batch * s.groups;
+  const int64_t threads = gc_min_of(planes * d.bands, gc_threads_for((double)planes * s.pixels() * s.kernel() / 4));
+  const gc_scratch_view team = gc_scratch_now;
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+  {
+    const gc_scratch_scope share(team, omp_get_thread_num());
+    const gc_depthwise_memory<T> m(d, d.lines * s.stride_height * s.width);
+#pragma omp for schedule(static)
+    for (int64_t item = 0; item < planes * d.bands; ++item) {
+      const int64_t plane = item / d.bands, line = item % d.bands * d.lines, channel = plane % s.groups;
+      const int64_t lines = gc_min_of(d.lines, d.height - line), first = line * s.stride_height;
+      const int64_t rows = gc_min_of(lines * s.stride_height, s.height - first);
+      gc_depthwise_gradient_band(s, d, dy + plane * s.pixels(), w + channel * d.taps, line, lines, m);
+      epilogue(plane / s.groups, channel, first * s.width, rows * s.width, (const T*)m.whole);
+    }
+  }
+}
+
+// ---- gradient to the weight ----
+
+template <class T, class Epilogue>
+void gc_depthwise_kernel_gradient(const gc_conv_shape& s, const T* x, const T* dy, const Epilogue& epilogue) {
+  constexpr int64_t L = GC_LANES(T);
+  const gc_depthwise d = gc_depthwise_of_image(s);
+  const int64_t threads =
+      gc_min_of(s.groups, gc_threads_for((double)s.batch * s.groups * s.pixels() * s.kernel() / 4));
+  const gc_scratch_view team = gc_scratch_now;
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+  {
+    const gc_scratch_scope share(team, omp_get_thread_num());
+    const gc_depthwise_memory<T> m(d, 0);
+    gc_depthwise_offsets(s, d, m.offsets);
+#pragma omp for schedule(static)
+    for (int64_t channel = 0; channel < s.groups; ++channel) {
+      __builtin_memset(m.sums, 0, d.taps * L * sizeof(T));
+      for (int64_t item = 0; item < s.batch * d.bands; ++item) {
+        const int64_t plane = item / d.bands * s.groups + channel, line = item % d.bands * d.lines;
+        const int64_t lines = gc_min_of(d.lines, d.height - line);
+        gc_depthwise_band(s, d, x + plane * s.plane(), line, m.band);
+        gc_depthwise_copy(dy + plane * s.pixels(), s.out_height, s.out_width, line, (int64_t)0, (int64_t)1, (int64_t)1,
+                          d.lines, d.width, m.result, d.pitch);
+        gc_depthwise_dots(d.run(lines), d.taps, (const int64_t*)m.offsets, (const T*)m.band, (const T*)m.result,
+                          m.sums);
+      }
+      for (int64_t tap = 0; tap < d.taps; ++tap) {
+        T sum = 0;
+        for (int64_t i = 0; i < L; ++i) sum += m.sums[tap * L + i];
+        m.weights[tap] = sum;
+      }
+      epilogue(channel, (int64_t)0, d.taps, (const T*)m.weights);
+    }
+  }
+}
+
+#endif
