@@ -134,7 +134,7 @@ declare(
 )
 
 
-# LayerNorm and InstanceNorm
+# LayerNorm, InstanceNorm and GroupNorm
 
 
 def _vector_shapes(frame: ShapeFrame, axis: int) -> None:
@@ -204,6 +204,42 @@ declare(
         "Normalises each channel of each example over its spatial axes (Ulyanov et al. 2016, arXiv:1607.08022).",
         _instance_norm,
         parameters=(number("eps", "Added to the variance.", 1e-3, minimum=0.0),),
+        arguments=("data", "gamma", "beta"),
+        shapes=lambda frame: _vector_shapes(frame, 1),
+        dtypes=_parameter_dtypes,
+    )
+)
+
+
+def _group_norm(
+    builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context
+) -> Value:
+    data, gamma, beta = inputs
+    x = builder.cast(data, data.type.dtype.compute)
+    if x.type.rank < 3:
+        raise BrokenRuleError("data needs batch, channels and at least one spatial axis")
+    batch, channels, *rest = x.type.shape
+    groups = parameters.num_groups
+    if not isinstance(channels, int) or channels % groups:
+        raise BrokenRuleError(f"{channels} channels do not make {groups} groups of one size")
+    split = builder.reshape(x, (batch, groups, channels // groups, *rest))
+    axes = tuple(range(2, split.type.rank))
+    _, variance, centered = _moments(builder, split, axes)
+    gain = spread(builder, _inverse_deviation(builder, variance, parameters.eps), split.type.shape, axes)
+    normal = builder.reshape(builder.mul(centered, gain), x.type.shape)
+    return builder.cast(_scale_and_shift(builder, normal, None, gamma, beta, 1), data.type.dtype)
+
+
+declare(
+    Operator(
+        "GroupNorm",
+        "Normalises groups of channels of each example, then scales and shifts each channel (Wu and He 2018, "
+        "arXiv:1803.08494).",
+        _group_norm,
+        parameters=(
+            integer("num_groups", "Number of groups that the channels make.", 1, minimum=1),
+            number("eps", "Added to the variance.", 1e-5, minimum=0.0),
+        ),
         arguments=("data", "gamma", "beta"),
         shapes=lambda frame: _vector_shapes(frame, 1),
         dtypes=_parameter_dtypes,

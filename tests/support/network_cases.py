@@ -185,6 +185,17 @@ def normalization_cases() -> list[Case]:
             {"data": (2, 3, 4, 5), **channels},
             lambda x, g, b: functional.instance_norm(x, None, None, g, b, eps=1e-3),
         ),
+        Case(
+            "GroupNorm",
+            {"data": (2, 6, 4, 5), "gamma": (6,), "beta": (6,)},
+            lambda x, g, b: functional.group_norm(x, 3, g, b, 1e-3),
+            {"num_groups": 3, "eps": 1e-3},
+        ),
+        Case(
+            "GroupNorm",
+            {"data": (2, 3, 7), "gamma": (3,), "beta": (3,)},
+            lambda x, g, b: functional.group_norm(x, 1, g, b, 1e-5),
+        ),
         one("L2Normalization", (2, 3, 4), lambda x: x / x.square().sum((1, 2), True).add(1e-10).sqrt()),
         one(
             "L2Normalization",
