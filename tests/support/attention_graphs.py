@@ -156,3 +156,33 @@ FORMS: dict[str, tuple[Graph, dict[str, object]]] = {
     "named sizes": (attention(causal_added, q=(2, N, 4), k=(2, N, 4), v=(2, N, 3)), {"causal": True}),
     "f64": (attention(scaled, dtype=DType.F64), {"scale": 0.5}),
 }
+
+
+def with_gradient(
+    lead: Sequence[Dim],
+    rows: Dim,
+    columns: Dim,
+    depth: int,
+    width: int,
+    *,
+    causal: bool = False,
+    offset: Dim = 0,
+    bias: bool = False,
+    dtype: DType = DType.F32,
+) -> Graph:
+    """The primitives themselves: out, log_sum_exp and the three gradients."""
+    b = Builder("attention")
+
+    def given(name: str, *shape: Dim, of: DType = dtype) -> Value:
+        return b.input(name, TensorType(of, (*lead, *shape)))
+
+    operands = [given("q", rows, depth), given("k", columns, depth), given("v", columns, width)]
+    operands += [
+        b.broadcast_to(b.input("bias", TensorType(dtype, (rows, columns))), (*lead, rows, columns))
+    ] * bias
+    attributes = {"scale": 1 / math.sqrt(max(1, depth)), "causal": causal, "offset": offset}
+    out, log_sum_exp = b.emit_all("attention", *operands, **attributes)
+    g, wide = given("g", rows, width), dtype.compute
+    delta = b.reduce("reduce_sum", b.mul(b.cast(out, wide), b.cast(g, wide)), (-1,))
+    dq, dk, dv = b.emit_all("attention_gradient", log_sum_exp, delta, g, *operands, **attributes)
+    return b.finish({"out": out, "log_sum_exp": log_sum_exp, "dq": dq, "dk": dk, "dv": dv})

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from graphc.codegen.triton.attention import template_stages
 from graphc.codegen.triton.collapse import substitute
 from graphc.codegen.triton.scalars import identity_text
 from graphc.codegen.triton.schedule import GpuTarget, size_guess
@@ -48,6 +49,8 @@ Workspaces = tuple[tuple[str, TensorType], ...]
 
 def stages_of(kernel: Kernel, target: GpuTarget) -> tuple[tuple[Kernel, ...], Workspaces]:
     """The kernels to launch in place of this one, in order, and the workspaces that they share."""
+    if kernel.anchor is not None and kernel.anchor.results:
+        return template_stages(kernel), ()
     if kernel.anchor is not None:
         return split_sum(kernel, target)
     if len(kernel.nests) > MOST_NESTS:
