@@ -38,8 +38,9 @@ types: $(DEV)  ## Check types with mypy --strict
 bench-cpu: $(DEV) $(PEERS)/.installed  ## Kernels, training, inference beside five peers (ARGS="--only gelu --quick")
 	@$(BIN)/python benchmarks/cpu.py $(ARGS)
 
-bench-memory: $(DEV)  ## Plan the nets of MXNet's memory figure: its planner replayed beside graphc's
+bench-memory: $(DEV)  ## Plan the nets of MXNet's memory figure beside its planner, then measure the peak of steps beside torch
 	@$(BIN)/python benchmarks/memory.py
+	@$(BIN)/python benchmarks/peak.py
 
 clean:  ## Remove builds and caches; the environment stays (rm -rf .venv removes it)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

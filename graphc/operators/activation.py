@@ -30,17 +30,33 @@ def softsign(builder: Builder, x: Value) -> Value:
     return builder.div(x, builder.add(builder.abs(x), 1.0))
 
 
+def _with_slope(builder: Builder, result: Value, x: Value, slope: Value) -> Value:
+    """The result, and its derivative `slope` in one piece.
+
+    A slope is written so that it shares no costly value with the result: the backward pass then keeps x alone.
+    """
+    return builder.with_gradient(result, x, slope, scaled=True)
+
+
 def gelu(builder: Builder, x: Value) -> Value:
     """Return x Φ(x) with Φ by the error function (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
-    half = builder.mul(builder.add(builder.erf(builder.mul(x, math.sqrt(0.5))), 1.0), 0.5)
-    return builder.mul(x, half)
+    share = builder.mul(builder.add(builder.erf(builder.mul(x, math.sqrt(0.5))), 1.0), 0.5)
+    mirrored = builder.mul(builder.sub(1.0, builder.erf(builder.mul(x, -math.sqrt(0.5)))), 0.5)
+    density = builder.mul(builder.exp(builder.mul(builder.mul(x, x), -0.5)), 1 / math.sqrt(2 * math.pi))
+    return _with_slope(builder, builder.mul(x, share), x, builder.add(mirrored, builder.mul(x, density)))
 
 
 def tanh_gelu(builder: Builder, x: Value) -> Value:
     """Return x (1 + tanh(sqrt(2 / π) (x + 0.044715 x³))) / 2, the approximation of the same paper."""
-    cube = builder.mul(builder.mul(x, x), x)
+    square = builder.mul(x, x)
+    cube = builder.mul(square, x)
     inner = builder.mul(builder.add(x, builder.mul(cube, 0.044715)), math.sqrt(2 / math.pi))
-    return builder.mul(builder.mul(x, 0.5), builder.add(builder.tanh(inner), 1.0))
+    result = builder.mul(builder.mul(x, 0.5), builder.add(builder.tanh(inner), 1.0))
+    # (1 + tanh(u)) / 2 is the logistic function of 2 u.
+    share = builder.sigmoid(builder.mul(inner, 2.0))
+    steepness = builder.mul(builder.add(builder.mul(square, 3 * 0.044715), 1.0), math.sqrt(8 / math.pi))
+    rise = builder.mul(builder.mul(builder.mul(share, builder.sub(1.0, share)), steepness), x)
+    return _with_slope(builder, result, x, builder.add(share, rise))
 
 
 def elu(builder: Builder, x: Value, alpha: float) -> Value:
