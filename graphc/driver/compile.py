@@ -135,7 +135,7 @@ def _fused(graph: Graph, fusion: FusionOptions, options: Options, target: str) -
     def finish(program: Program) -> Program:
         if target == "reference":
             return program
-        return _sources(_chunked(program, options), target, replace(options, constants=False)).program
+        return _sources(_chunked(program, options), target, options).program
 
     budget = Budget.of(options.memory_budget, options.budget_sizes)
     return fuse_within(graph, fusion, budget, options.memory, finish)

@@ -81,10 +81,19 @@ class Binder:
         return [by_number[number] for number in order(self.tasks(groups), self.sizes())]
 
     def orders(self, groups: Sequence[Group]) -> list[list[Group]]:
-        """All launch orders that are considered."""
+        """Launch orders for a program that makes values again: a weight's gradient comes where its operands are."""
         by_number = {group.number: group for group in groups}
-        found = orders(self.tasks(groups), self.sizes())
-        return [[by_number[number] for number in numbers] for numbers in found]
+        tasks = [replace(task, position=self.work(by_number[task.number])) for task in self.tasks(groups)]
+        return [[by_number[number] for number in numbers] for numbers in orders(tasks, self.sizes())]
+
+    def work(self, group: Group) -> int:
+        """Where a group's first contraction or reduction stands in the graph; an update after it may stand far away."""
+        heavy = (Kind.CONTRACTION, Kind.REDUCTION)
+        nodes = [(name, node) for space in group.spaces for name, node in space.members.items()]
+        found = [self.positions[name] for name, node in nodes if primitive(node.primitive).kind in heavy]
+        return (
+            min(found) if found else max((self.positions[n] for n, _ in nodes), default=len(self.positions))
+        )
 
     def program(self, sequence: Sequence[Group]) -> Program:
         """The program that launches these groups in this order."""

@@ -36,11 +36,14 @@ def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
 def fuse_again(
     graph: Graph, options: FusionOptions, sizes: Mapping[str, int]
 ) -> tuple[Program, list[Repeater]]:
-    """What `fuse` gives, and the means to let some of its kernels run again, one for each launch order."""
+    """What `fuse` gives, and the means to let some of its kernels run again: one for each launch order."""
     best = _best(graph, options)
-    sequences = Binder(best.part, best.storage, best.options).orders(best.groups)
+    # Kernels that share a launch wait for each other: under a budget each is better off alone.
+    part, groups = best.apart
+    sequences = Binder(part, best.storage, best.options).orders(groups)
+    distinct = {tuple(group.number for group in sequence): sequence for sequence in sequences}
     return best.program, [
-        Repeater(best.part, best.storage, sequence, best.options, sizes) for sequence in sequences
+        Repeater(part, best.storage, sequence, best.options, sizes) for sequence in distinct.values()
     ]
 
 
@@ -73,6 +76,8 @@ class _Fused:
     part: Partition
     storage: Storage
     groups: Sequence[Group]
+    apart: tuple[Partition, Sequence[Group]]
+    """The same before horizontal fusion."""
     options: FusionOptions
     program: Program
 
@@ -88,9 +93,10 @@ def _fuse(graph: Graph, options: FusionOptions, limit: int) -> _Fused:
     def estimate(found: list[Group]) -> int:
         return estimated_peak(part, storage, found, options)
 
+    apart = replace(part, reach=part.reach.copy()), list(groups)
     if options.enabled and options.horizontal:
         groups = fuse_horizontally(part, groups, options, estimate, limit)
-    return _Fused(part, storage, groups, options, bind(part, storage, groups, options))
+    return _Fused(part, storage, groups, apart, options, bind(part, storage, groups, options))
 
 
 def lower_spaces(part: Partition) -> dict[int, Lowered]:

@@ -101,9 +101,11 @@ class _Alternative:
         schedule = self.schedule
         everything = arrange(schedule, schedule.turn, schedule.nbytes)
         high = max(live(schedule.touched, schedule.nbytes), default=0)
-        low = max(1, min(self.segmenter.least(), high))
         self.goals[everything] = high
         found = {everything: None}
+        if not schedule.turn:
+            return (everything,)
+        low = max(1, min(self.segmenter.least(), high))
         for step in range(FAMILY):
             made = self.arrangement(round(low * (high / low) ** (step / (FAMILY - 1))))
             if made is not None:
