@@ -10,16 +10,17 @@ from dataclasses import dataclass
 
 import torch
 
+from graphc.codegen.cpp.packing import PACKED_OPERAND, PACKED_SHAPE
 from graphc.driver.compile import make_backend
 from graphc.driver.reference import evaluate_node
 from graphc.driver.tuning import fill, single_kernel
 from graphc.ir.graph import Graph, Node, Value
-from graphc.ir.kernel import Access, Kernel
+from graphc.ir.kernel import Access, AnchorOperation, Kernel
 from graphc.ir.program import Program
 from graphc.primitives.concrete import concrete_node
 from graphc.primitives.declare import Kind, primitive
 from graphc.runtime.limits import synchronize
-from graphc.types import evaluate
+from graphc.types import TensorType, evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,20 @@ def contraction_flops(kernel: Kernel, sizes: Mapping[str, int]) -> int:
     anchor = kernel.anchor
     if anchor is None:
         return 0
-    operands = tuple(Value(name, kernel.parameter(name).type) for name in anchor.operands)
+    operands = tuple(
+        Value(name, _operand_type(kernel, anchor, position)) for position, name in enumerate(anchor.operands)
+    )
     node = Node(anchor.primitive, operands, (Value("result", anchor.result),), anchor.attributes)
     return evaluate(primitive(anchor.primitive).flops(node), sizes)
+
+
+def _operand_type(kernel: Kernel, anchor: AnchorOperation, position: int) -> TensorType:
+    """An operand as the primitive sees it: not the packed vector or the tensor around it that the kernel is given."""
+    type = kernel.parameter(anchor.operands[position]).type
+    if anchor.attributes.get(PACKED_OPERAND) == position:
+        return TensorType(type.dtype, tuple(anchor.attributes[PACKED_SHAPE]))
+    view = anchor.views[position] if anchor.views else None
+    return type if view is None else TensorType(type.dtype, tuple(axis.extent for axis in view.axes))
 
 
 def torch_program(

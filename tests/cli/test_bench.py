@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+import graphc as mx
 from graphc.cli.kernel_bench import contraction_flops, kernel_case, torch_program
 from graphc.cli.options import Request
-from graphc.driver.compile import lower
+from graphc.driver.compile import compile, lower
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph
 from graphc.ir.parse import parse_graph
@@ -72,6 +73,36 @@ def test_contraction_counts_its_operations(folder: object) -> None:
     text += "  %c: f32[4,16] = dot(%a, %b) {transpose_a=false, transpose_b=false}\n}\n"
     (kernel,) = lower(parse_graph(text)).program.kernels
     assert contraction_flops(kernel, {}) == 2 * 4 * 8 * 16
+
+
+@pytest.mark.parametrize(
+    ("primitive", "flops"),
+    [
+        ("dot", 2 * 64 * 96 * 128),
+        ("convolution", 2 * 8 * 32 * 16 * 16 * 16 * 9),
+        ("attention", 4 * 6 * 40 * 40 * 8),
+    ],
+)
+def test_operations_of_packed_and_viewed_operands_count(folder: object, primitive: str, flops: int) -> None:
+    symbols = {
+        "dot": mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=96, name="fc"),
+        "convolution": mx.sym.Convolution(
+            mx.sym.Variable("data"), num_filter=32, kernel=(3, 3), pad=(1, 1), name="conv"
+        ),
+        "attention": _attention(mx.sym.Variable("data")),
+    }
+    shapes = {"dot": (64, 128), "convolution": (8, 16, 16, 16), "attention": (2, 40, 24)}
+    executable = compile(symbols[primitive], shapes={"data": shapes[primitive]}, target="cpu")
+    counts = [contraction_flops(kernel, {}) for kernel in executable.kernels if kernel.anchor is not None]
+    assert flops in counts
+
+
+def _attention(data: mx.Symbol) -> mx.Symbol:
+    """Three heads of width 8 look at each other."""
+    heads = mx.sym.transpose(mx.sym.Reshape(data, shape=(0, 0, 3, 8)), axes=(0, 2, 1, 3))
+    weights = mx.sym.softmax(mx.sym.batch_dot(heads, heads, transpose_b=True), axis=-1)
+    mixed = mx.sym.transpose(mx.sym.batch_dot(weights, heads), axes=(0, 2, 1, 3))
+    return mx.sym.Reshape(mixed, shape=(0, 0, -3))
 
 
 def test_torch_program_is_the_graph(folder: object) -> None:
