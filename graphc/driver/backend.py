@@ -7,7 +7,7 @@ may run one executable at once. Frames are kept and reused, so a steady call all
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -90,6 +90,23 @@ def _out_of_memory(program: Program, plan: Plan, error: MemoryError | RuntimeErr
             help="use smaller inputs; graphc dump --stage plan lists every tensor",
         )
     )
+
+
+def allocated(
+    what: str, type: TensorType, sizes: Mapping[str, int], make: Callable[[], torch.Tensor]
+) -> torch.Tensor:
+    """What `make` allocates for a tensor of that type; error G606 says what and how much did not fit."""
+    try:
+        return make()
+    except (MemoryError, RuntimeError) as error:
+        nbytes = element_count(type.concrete_shape(sizes)) * type.dtype.itemsize
+        raise GraphcError(
+            Diagnostic(
+                "G606",
+                f"no memory for {what}: {type} takes {nbytes:,} bytes ({error})",
+                help="use smaller inputs, or drop what is no longer needed",
+            )
+        ) from error
 
 
 class CpuBackend:

@@ -21,7 +21,7 @@ import torch
 from graphc.diagnostics import Diagnostic, GraphcError, closest, fail
 from graphc.driver import random
 from graphc.driver.arguments import as_tensor, is_scalar, size_solver, wrapper
-from graphc.driver.backend import Backend, CpuBackend, CpuFrame, Frame
+from graphc.driver.backend import Backend, CpuBackend, CpuFrame, Frame, allocated
 from graphc.driver.constants import Constants, mark_written
 from graphc.driver.initializer import Initializer
 from graphc.ir.graph import Graph, Input, InputKind
@@ -29,6 +29,7 @@ from graphc.ir.kernel import Kernel
 from graphc.ir.program import Plan, Program, Role
 from graphc.passes.memory import memory_report
 from graphc.primitives.concrete import check_sizes
+from graphc.types import TensorType
 
 RANDOM_STATE = "random_state"
 _FRAMES_KEPT = 8
@@ -137,12 +138,17 @@ class Executable:
                     name=name,
                     help="only data inputs may have named dimensions",
                 )
-            state = self._backend.state(item.value.type)
+            state = self._held_memory(item)
             if name == RANDOM_STATE:
                 state[0] = random.next_seed()
             self._states[name] = state
             if item.kind is InputKind.PARAMETER:
                 self._unset.add(name)
+
+    def _held_memory(self, item: Input) -> torch.Tensor:
+        """Memory for a parameter or state; G606 when there is none."""
+        what = f"{item.kind.value} {item.name!r} of {self.graph.name}"
+        return allocated(what, item.value.type, {}, lambda: self._backend.state(item.value.type))
 
     @property
     def states(self) -> Mapping[str, torch.Tensor]:
@@ -292,7 +298,7 @@ class Executable:
             tensors = {**tensors, **made}
         results: list[torch.Tensor] = []
         for name, position, buffer in self._outputs:
-            result = given[name] if name in given else self._backend.output(buffer.type, sizes)
+            result = given[name] if name in given else self._fresh(name, buffer.type, sizes)
             if buffer.role is Role.OUTPUT:
                 frame.bind(position, result)
             results.append(result)
@@ -305,6 +311,11 @@ class Executable:
                 # An output that is an input, a state or a constant: a copy, so nothing changes under the caller.
                 result.copy_(self._source(position, tensors).view(result.shape))
         return results
+
+    def _fresh(self, name: str, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
+        """Memory for an output; G606 when there is none."""
+        what = f"output {name!r} of {self.graph.name}"
+        return allocated(what, type, sizes, lambda: self._backend.output(type, sizes))
 
     def _constants_for(
         self, constants: Constants, tensors: Mapping[str, torch.Tensor]
