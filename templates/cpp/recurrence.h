@@ -44,7 +44,7 @@ struct gc_whole {
 template <class T, int R, int V>
 GC_INLINE void gc_cell_tile(int64_t rows, int64_t depth, const T* a, int64_t a_row, const T* b, T* c, int64_t c_row,
                             bool accumulate) {
-  if (rows == R) gc_tile<T, R, V, false>(depth, a, a_row, 1, b, V * GC_LANES(T), nullptr, c, c_row, accumulate);
+  if (rows == R) gc_tile<T, R, V, GC_ROWS>(depth, a, a_row, 1, b, V * GC_LANES(T), nullptr, c, c_row, accumulate);
   else if constexpr (R > 1) gc_cell_tile<T, R - 1, V>(rows, depth, a, a_row, b, c, c_row, accumulate);
 }
 
