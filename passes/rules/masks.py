@@ -111,7 +111,8 @@ def _position(rewriter: Rewriter, value: Value, index: tuple[Affine, ...], depth
     if node.primitive == "dim":
         return Affine(dimension(node.attributes["value"]))
     if node.primitive == "iota":
-        return index[node.attributes["axis"]]
+        axis: int = node.attributes["axis"]
+        return index[axis]
     if kind in (Kind.VIEW, Kind.RESHAPE):
         moved = _moved(node, index)
         return None if moved is None else _position(rewriter, moved[0], moved[1], depth + 1)
