@@ -61,6 +61,7 @@ class _Lowering:
         self.table: dict[Key, str] = {}
         self.loads: dict[tuple[Key, str], str] = {}
         self.casts: dict[str, str] = {}
+        self.narrow: dict[str, str] = {}
         self.constants: dict[tuple[DType, str], str] = {}
         self.conditions: dict[tuple[Guard, ...], str] = {}
         self.needs: dict[str, dict[Access, None]] = {}
@@ -139,9 +140,15 @@ class _Lowering:
     def cast(self, name: str, dtype: DType) -> str:
         if self.dtypes[name] is dtype:
             return name
+        narrow = self.narrow.get(name)
+        if narrow is not None and self.dtypes[narrow] is dtype:
+            return narrow
         key = f"{name}:{dtype}"
         if key not in self.casts:
             self.casts[key] = self.compute(name, dtype, "cast", name)
+            if dtype is self.dtypes[name].compute:
+                # Back to its own type it is what it was: nothing was lost.
+                self.narrow[self.casts[key]] = name
         return self.casts[key]
 
     def load(self, value: Value, access: Access, fill: Literal = 0) -> str:
