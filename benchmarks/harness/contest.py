@@ -100,7 +100,7 @@ class Contest:
 
     def _measure(self) -> list[Record]:
         once = {key: self._once(key) for key in self.errors}
-        once = {key: seconds for key, seconds in once.items() if key[:2] not in self.reasons}
+        once = promising({key: seconds for key, seconds in once.items() if key[:2] not in self.reasons})
         effort = self.effort
         calls = {key: max(1, int(effort.round_seconds / seconds)) for key, seconds in once.items()}
         # An untimed call comes before the timed ones where calls are short.
@@ -195,6 +195,14 @@ class Contest:
                     client.stop()
             except PeerFailedError:
                 client.stop()
+
+
+def promising(once: Mapping[Key, float]) -> dict[Key, float]:
+    """Without the forms that took more than twice as long as another of the same peer and setting."""
+    best: dict[tuple[str, str], float] = {}
+    for key, seconds in once.items():
+        best[key[:2]] = min(seconds, best.get(key[:2], seconds))
+    return {key: seconds for key, seconds in once.items() if seconds <= 2 * best[key[:2]]}
 
 
 def fastest_forms(seconds: Mapping[Key, Sequence[float]]) -> list[Key]:

@@ -41,6 +41,18 @@ def test_each_setting_keeps_its_fastest_form(benchmark: Any) -> None:
     assert benchmark("harness.contest").fastest_forms(seconds) == [("JAX", PLAIN, "b"), ("JAX", KEPT, "a")]
 
 
+def test_a_form_that_cannot_win_is_not_timed_further(benchmark: Any) -> None:
+    once = {
+        ("JAX", PLAIN, "a"): 2.0,
+        ("JAX", PLAIN, "b"): 4.1,
+        ("JAX", KEPT, "b"): 9.0,
+        ("JAX", PLAIN, "c"): 4.0,
+    }
+    assert [key[1:] for key in benchmark("harness.contest").promising(once)] == [
+        (PLAIN, "a"), (KEPT, "b"), (PLAIN, "c"),
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def results(benchmark: Any) -> Any:
     """Two rows of one run: in `b` a peer is missing and another is wrong."""
