@@ -6,14 +6,18 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
+from graphc.codegen.cpp.attention import forward_scratch, gradient_scratch
+from graphc.codegen.cpp.target import detect
 from graphc.driver.compile import lower
 from graphc.ir.graph import Graph
 from graphc.types import DType
 from support.attention_graphs import FORMS, N, with_gradient
 from support.graphs import random_inputs
+from support.native import FLAGS, HEADERS, compiler
 from support.native_graphs import NativeGraphs, compare
 
 SHAPES = {
@@ -96,3 +100,39 @@ def test_an_unwanted_result_is_not_computed() -> None:
     compare(kept, given, got, "dq only")
     gradient = next(k.anchor for k in lower(kept).program.kernels if k.anchor and len(k.anchor.results) == 3)
     assert [bool(name) for name in gradient.results] == [True, False, False]
+
+
+SIZES = [(1, 1, 1, 1), (128, 128, 64, 64), (600, 900, 40, 33), (2048, 2048, 128, 256), (50, 7, 300, 5)]
+ASK = """
+#include <stdio.h>
+#include "attention_gradient.h"
+template <class T> void say(int64_t queries, int64_t keys, int64_t depth, int64_t width) {
+  const gc_attention_shape s = {1, queries, keys, depth, width, 1.0, false, 0};
+  const int64_t rows = gc_attention_shares(s, 1, 36 * GC_TILE_ROWS).rows;
+  const int64_t forward = gc_attention_block<T>::bytes(s, rows);
+  const int64_t backward = gc_gradient_block<T>::bytes(s, gc_max_of<int64_t>(queries, GC_GRADIENT_ROWS));
+  printf("%lld %lld\\n", (long long)forward, (long long)backward);
+}
+"""
+
+
+def test_the_planned_scratch_is_enough_and_not_much_more(tmp_path: Path) -> None:
+    calls = "".join(f"say<{t}>({', '.join(map(str, size))});" for size in SIZES for t in ("float", "double"))
+    source = tmp_path / "size.cpp"
+    source.write_text(ASK + f"int main() {{ {calls} }}\n")
+    flags = [flag for flag in FLAGS if flag not in ("-shared", "-fPIC", "-Werror")]
+    for number, machine in enumerate((["-march=native"], [])):
+        program = tmp_path / f"size{number}"
+        subprocess.run(
+            [compiler(), *flags, *machine, f"-I{HEADERS}", str(source), "-o", str(program), "-lm"], check=True
+        )
+        said = subprocess.run([program], capture_output=True, text=True, check=True).stdout.splitlines()
+        assert len(said) == 2 * len(SIZES)
+        for line, (size, itemsize) in zip(said, [(s, b) for s in SIZES for b in (4, 8)], strict=True):
+            queries, _, depth, width = size
+            forward, backward = map(int, line.split())
+            assert forward <= forward_scratch(queries, depth, width, itemsize)
+            assert backward <= gradient_scratch(queries, depth, width, itemsize)
+            if number == 0 and detect().isa == "avx512" and depth >= 40:
+                assert forward_scratch(queries, depth, width, itemsize) <= 2.5 * forward
+                assert gradient_scratch(queries, depth, width, itemsize) <= 2.5 * backward

@@ -9,7 +9,7 @@ from graphc.codegen.cpp.expressions import TYPES, Names, affine_text, dim_text, 
 from graphc.codegen.cpp.lane_loops import unravel
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Affine, AnchorOperation, Axis, Kernel, View
-from graphc.types import Dim, DType, product
+from graphc.types import Dim, DType, dimension, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,37 @@ class _Place:
     address: Affine
 
 
+_TILE = 14  # most rows of a register tile, on any target (GC_TILE_ROWS)
+_COLUMNS = 32  # most columns of one (GC_TILE_VECTORS registers)
+
+
+def forward_scratch(queries: Dim, depth: Dim, width: Dim, itemsize: int) -> Dim:
+    """At least the bytes of gc_attention_block (attention.h) on any target; 0 where a width is not known."""
+    if not isinstance(depth, int) or not isinstance(width, int):
+        return 0
+    rows = 36 * _TILE
+    if isinstance(queries, int):
+        rows = min(rows, -(-max(1, queries) // _TILE) * _TILE)
+    keys = max(2 * _COLUMNS, min(512, (1 << 18) // (max(1, depth + width) * itemsize)))
+    wide = _rounded(width)
+    return itemsize * (_TILE * (depth + keys) + rows * (wide + 2) + keys * (depth + wide)) + 7 * 64
+
+
+def gradient_scratch(queries: Dim, depth: Dim, width: Dim, itemsize: int) -> Dim:
+    """The same of gc_gradient_block (attention_gradient.h)."""
+    if not isinstance(depth, int) or not isinstance(width, int):
+        return 0
+    keys, rows = 512 // itemsize, 8 * _TILE
+    deep, wide = _rounded(depth), _rounded(width)
+    fixed = _TILE * depth + 2 * rows * keys + keys * (2 * deep + wide + depth + width) + rows * (deep + wide)
+    sums = max(queries, rows) if isinstance(queries, int) else queries + rows
+    return dimension(itemsize * (fixed + sums * deep) + 11 * 64)
+
+
+def _rounded(columns: int) -> int:
+    return -(-columns // _COLUMNS) * _COLUMNS
+
+
 def print_attention(
     out: Writer, kernel: Kernel, anchor: AnchorOperation, buffers: dict[str, str], names: Names
 ) -> tuple[str, ...]:
@@ -28,6 +59,8 @@ def print_attention(
     operands, results = _places(kernel, anchor, buffers)
     query, key, value, *bias = operands
     places = [query, key, value, bias[0] if bias else None, *results]
+    sizes = (*query.view.shape[-2:], value.view.shape[-1])
+    out.scratch.append(forward_scratch(*sizes, anchor.accumulator.itemsize))
     _call(out, anchor, names, "gc_attention", "gc_attention_item", (query, key, value), places)
     return ("attention.h",)
 
@@ -39,6 +72,8 @@ def print_attention_gradient(
     operands, results = _places(kernel, anchor, buffers)
     log_sum_exp, delta, d_out, query, key, value, *bias = operands
     places = [query, key, value, bias[0] if bias else None, d_out, log_sum_exp, delta, *results]
+    sizes = (*query.view.shape[-2:], value.view.shape[-1])
+    out.scratch.append(gradient_scratch(*sizes, anchor.accumulator.itemsize))
     _call(out, anchor, names, "gc_attention_gradient", "gc_attention_gradients", (query, key, value), places)
     return ("attention.h", "attention_gradient.h")
 
