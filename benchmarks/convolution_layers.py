@@ -12,14 +12,22 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from cpu_templates import build, native
+from numpy.typing import NDArray
+
+from graphc.codegen.cpp.target import detect
+from graphc.codegen.cpp.winograd import winograd, winograd_gradient
+from graphc.types import DType
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +161,72 @@ def alternate(*functions: Callable[[], object], rounds: int, round_seconds: floa
     return seconds
 
 
+class Templates:
+    """The drivers of tests/templates/drivers; ours is the template that generated code would call."""
+
+    def __init__(self, folder: Path, direct: bool) -> None:
+        self.conv, self.winograd, self.depthwise = (
+            build(driver, folder) for driver in ("conv", "winograd", "depthwise")
+        )
+        self.direct = direct
+
+    def ours(self, layer: Layer, arrays: Sequence[Array], constant: bool) -> dict[str, Callable[[], object]]:
+        """Forward, to the data, to the weight; `constant`: the forward pass has its weight packed."""
+        shape, x, w, dy, y, dx, dw = arrays
+        steps = {
+            "stride": (layer.stride,) * 2,
+            "pad": (layer.pad,) * 2,
+            "dilate": (1, 1),
+            "groups": layer.groups,
+        }
+        lanes, kernel = detect().lanes(4), w.shape[2:]
+        depthwise = layer.groups == layer.inputs == layer.outputs and not self.direct
+        library = self.depthwise if depthwise else self.conv
+        calls = {
+            "forward": native(library.forward_f32, shape, x, w, y),
+            "data": native(library.data_gradient_f32, shape, dy, w, dx),
+            "weight": native(library.weight_gradient_f32, shape, x, dy, dw),
+        }
+        if self.direct:
+            return calls
+        f32, alone = DType.F32, self.winograd
+        if plan := winograd(x.shape, y.shape, kernel, steps, f32, constant):
+            cut, packed = _plan(plan), _aligned(plan.packed_elements(constant))
+            if constant:
+                native(alone.pack_weight, shape, w, packed)()
+                bias = np.zeros(layer.outputs, np.float32)
+                call = native(alone.packed_bias_relu, shape, cut, x, packed, bias, y)
+                calls["forward"] = _keeping(call, cut, packed, bias)
+            else:
+                calls["forward"] = _keeping(native(alone.forward, shape, cut, x, w, packed, y), cut, packed)
+        if plan := winograd(y.shape, x.shape, kernel, steps, f32):
+            cut, packed = _plan(plan), _aligned(plan.packed_elements(False))
+            calls["data"] = _keeping(native(alone.data_gradient, shape, cut, dy, w, packed, dx), cut, packed)
+        if sums := winograd_gradient(x.shape, y.shape, kernel, steps, f32):
+            cut, shared = _plan(sums), _aligned(sums.shared_elements(lanes))
+            calls["weight"] = _keeping(
+                native(alone.weight_gradient, shape, cut, x, dy, shared, dw), cut, shared
+            )
+        return calls
+
+
+def _plan(plan: object) -> Array:
+    return np.array([int(word) for word in str(plan).strip("{}").split(",")], np.int64)
+
+
+def _aligned(count: int) -> Array:
+    whole = np.zeros(count * 4 + 64, np.uint8)
+    begin = -whole.ctypes.data % 64
+    return whole[begin : begin + count * 4].view(np.float32)
+
+
+def _keeping(call: Callable[[], object], *arrays: Array) -> Callable[[], object]:
+    """The call with the arrays that it has addresses of."""
+    return lambda: (call(), arrays)
+
+
 def calls(
-    library: object, layer: Layer, batch: int
+    templates: Templates, layer: Layer, batch: int, constant: bool
 ) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """For each direction: ours and torch's call on the same arrays."""
     n, out, k = batch, layer.out, layer.kernel
@@ -165,28 +237,18 @@ def calls(
     x = generator.standard_normal((n, layer.inputs, layer.side, layer.side), np.float32)
     w = generator.standard_normal((layer.outputs, layer.inputs // layer.groups, k, k), np.float32)
     dy = generator.standard_normal((n, layer.outputs, out, out), np.float32)
-    y, dx, dw = np.empty_like(dy), np.empty_like(x), np.empty_like(w)
+    arrays = (shape, x, w, dy, np.empty_like(dy), np.empty_like(x), np.empty_like(w))
     image, weight, gradient = (torch.from_numpy(array) for array in (x, w, dy))
     stride, pad = [layer.stride] * 2, [layer.pad] * 2
     steps = (stride, pad, [1, 1], False, [0, 0], layer.groups)
     backward = partial(torch.ops.aten.convolution_backward, gradient, image, weight, None, *steps)
-    forward = partial(torch.conv2d, image, weight, None, stride, pad, 1, layer.groups)
-    ours = {
-        "forward": native(library.forward_f32, shape, x, w, y),  # type: ignore[attr-defined]
-        "data": native(library.data_gradient_f32, shape, dy, w, dx),  # type: ignore[attr-defined]
-        "weight": native(library.weight_gradient_f32, shape, x, dy, dw),  # type: ignore[attr-defined]
-    }
     theirs = {
-        "forward": forward,
+        "forward": partial(torch.conv2d, image, weight, None, stride, pad, 1, layer.groups),
         "data": partial(backward, [True, False, False]),
         "weight": partial(backward, [False, True, False]),
     }
-    kept = (shape, x, w, dy, y, dx, dw)  # native() holds addresses only
-
-    def alive(call: Callable[[], object]) -> Callable[[], object]:
-        return lambda: (call(), kept)
-
-    return {direction: (alive(ours[direction]), theirs[direction]) for direction in ours}
+    ours = templates.ours(layer, arrays, constant)
+    return {direction: (_keeping(ours[direction], *arrays), theirs[direction]) for direction in ours}
 
 
 def main() -> None:
@@ -197,20 +259,19 @@ def main() -> None:
     parser.add_argument("--only", default="forward,data,weight")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=0.01, help="of a round")
-    parser.add_argument("--library", help="an already built driver conv.so")
+    parser.add_argument("--direct", action="store_true", help="direct sums only")
+    parser.add_argument("--training", action="store_true", help="weights are packed in each call")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--alone", action="store_true", help="without torch")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        import ctypes
-
-        library = ctypes.CDLL(options.library) if options.library else build("conv", Path(name))
+        templates = Templates(Path(name), options.direct)
         for model in options.models or LAYERS:
             total = {direction: [0.0, 0.0] for direction in options.only.split(",")}
             for layer in LAYERS[model]:
-                pairs = calls(library, layer, options.batch)
+                pairs = calls(templates, layer, options.batch, not options.training)
                 for direction, taken in total.items():
                     pair = pairs[direction][:1] if options.alone else pairs[direction]
                     seconds = alternate(*pair, rounds=options.rounds, round_seconds=options.seconds)

@@ -179,8 +179,8 @@ template <class T, class Epilogue>
 GC_INLINE void gc_conv_forward(const gc_conv_shape& shape, const T* x, const T* w, const Epilogue& epilogue) {
   const gc_conv_shape s = shape.flattened();
   const gc_shifts shifts = gc_shifts_of<T>(s);
-  if (shifts.worthwhile) gc_conv_shifted<T, false>(s, shifts, x, w, epilogue);
-  else gc_conv_packed<T>(s, x, w, epilogue);
+  if (shifts.worthwhile) gc_conv_shifted<T, false>(s, shifts, x, w, gc_segments_of<T>(epilogue));
+  else gc_conv_packed<T>(s, x, w, gc_segments_of<T>(epilogue));
 }
 
 // ---- gradient to the weight ----
@@ -248,16 +248,7 @@ void gc_weight_gradient_in_chunks(const gc_conv_shape& s, const T* x, const T* d
 
 // dw^T = (image rows) (dy by channel): the long sum runs over images and pixels.
 template <class T, class Epilogue>
-GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, const T* dy, const Epilogue& epilogue) {
-  const gc_conv_shape s = shape.flattened();
-  if (s.depthwise()) {
-    gc_depthwise_weight_gradient<T>(s, x, dy, epilogue);
-    return;
-  }
-  if (s.batch > 1 && s.out_channels * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS / 8) {
-    gc_weight_gradient_in_chunks<T>(s, x, dy, epilogue);
-    return;
-  }
+void gc_weight_gradient_whole(const gc_conv_shape& s, const T* x, const T* dy, const Epilogue& epilogue) {
   gc_contract_many<T>(s.groups, s.filter(), s.group_out(), s.batch * s.pixels(), [&](int64_t group, const auto& run) {
     run(gc_image_rows<T>{x + group * s.group_in() * s.plane(), s},
         gc_pixels_by_channel<T>{dy + group * s.group_out() * s.pixels(), s},
@@ -269,6 +260,20 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
           }
         });
   });
+}
+
+template <class T, class Epilogue>
+GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, const T* dy, const Epilogue& epilogue) {
+  const gc_conv_shape s = shape.flattened();
+  if (s.depthwise()) {
+    gc_depthwise_weight_gradient<T>(s, x, dy, gc_weights_of<T>(epilogue));
+    return;
+  }
+  if (s.batch > 1 && s.out_channels * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS / 8) {
+    gc_weight_gradient_in_chunks<T>(s, x, dy, gc_weights_of<T>(epilogue));
+    return;
+  }
+  gc_weight_gradient_whole<T>(s, x, dy, gc_weights_of<T>(epilogue));
 }
 
 // ---- gradient to the data ----
@@ -342,14 +347,15 @@ GC_INLINE void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, co
   const int64_t rows = gc_max_of<int64_t>(4, s.group_in());
   const bool cheaper = shifts.computed * s.group_out() * rows < s.pixels() * (s.group_out() + 12) * s.group_in();
   if (s.stride_height == 1 && s.stride_width == 1 && shifts.worthwhile && fits && cheaper)
-    gc_conv_shifted<T, true>(turned, shifts, dy, w,
-                             [&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
-                               T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;
+    gc_conv_shifted<T, true>(
+        turned, shifts, dy, w,
+        gc_segments_of<T>([&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
+          T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;
 #pragma omp simd
-                               for (int64_t i = 0; i < count; ++i) sums[i] = acc[i];
-                               epilogue(image, channel, pixel, count, (const T*)sums);
-                             });
-  else gc_conv_scattered<T>(s, dy, w, dx, epilogue);
+          for (int64_t i = 0; i < count; ++i) sums[i] = acc[i];
+          epilogue(image, channel, pixel, count, (const T*)sums);
+        }));
+  else gc_conv_scattered<T>(s, dy, w, dx, gc_segments_of<T>(epilogue));
 }
 
 #endif

@@ -64,6 +64,44 @@ struct gc_pixel {
   }
 };
 
+// ---- epilogues ----
+
+// An epilogue behind a pointer: one instance of each template serves every convolution of a program, which is most of its
+// compile time. A call costs a few nanoseconds and gives a row of an image at least.
+template <class T>
+struct gc_segments {  // (image, channel, pixel, count, sums)
+  const void* epilogue;
+  void (*call)(const void*, int64_t, int64_t, int64_t, int64_t, const T*);
+
+  void operator()(int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) const {
+    call(epilogue, image, channel, pixel, count, acc);
+  }
+};
+
+template <class T, class Epilogue>
+GC_INLINE gc_segments<T> gc_segments_of(const Epilogue& epilogue) {
+  return {&epilogue, [](const void* of, int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
+            (*(const Epilogue*)of)(image, channel, pixel, count, acc);
+          }};
+}
+
+template <class T>
+struct gc_weights {  // (channel, offset, count, sums)
+  const void* epilogue;
+  void (*call)(const void*, int64_t, int64_t, int64_t, const T*);
+
+  void operator()(int64_t channel, int64_t offset, int64_t count, const T* acc) const {
+    call(epilogue, channel, offset, count, acc);
+  }
+};
+
+template <class T, class Epilogue>
+GC_INLINE gc_weights<T> gc_weights_of(const Epilogue& epilogue) {
+  return {&epilogue, [](const void* of, int64_t channel, int64_t offset, int64_t count, const T* acc) {
+            (*(const Epilogue*)of)(channel, offset, count, acc);
+          }};
+}
+
 // ---- pieces of image rows ----
 
 struct gc_span {

@@ -93,6 +93,17 @@ GC_INLINE void gc_winograd_result(const V (&m)[6], V (&to)[4]) {
   to[3] = (T)GC_NEAR2 * near_odd + (T)GC_FAR2 * far_odd + m[5];
 }
 
+// to[column][lane] = from[lane * from_row + column]; may write up to a register beyond, never reads beyond `end`.
+template <class T>
+GC_INLINE void gc_lanes_from_rows(int64_t rows, int64_t columns, const T* from, int64_t from_row, const T* end, T* to) {
+  constexpr int64_t L = GC_LANES(T);
+  for (int64_t j = 0; j < columns; j += L) {
+    if (rows == L && from + j + (L - 1) * from_row + L <= end)
+      gc_transpose_square(L, from + j, from_row, to + j * L, L);
+    else gc_transpose_edge(rows, gc_min_of(L, columns - j), from + j, from_row, to + j * L, L);
+  }
+}
+
 // ---- the weight ----
 
 // packed[point][panel][in channel][panel's width]: panels of up to two registers of out channels, `first` to `last` of
@@ -109,10 +120,11 @@ GC_NOINLINE void gc_winograd_pack_lanes(const gc_conv_shape& s, bool turned, int
   typedef gc_vector<T> vec;
   constexpr int64_t L = GC_LANES(T), block = 16;
   alignas(64) T taps[(9 * block + L) * L];
+  const T* const end = w + s.in_channels * s.out_channels * 9;
   const int64_t each = turned ? 1 : block;  // in channels whose taps lie side by side
   for (int64_t c = 0; c < s.in_channels; c += each) {
     const int64_t count = gc_min_of(each, s.in_channels - c);
-    if (turned) gc_transpose(outputs, (int64_t)9, w + (c * s.out_channels + output) * 9, (int64_t)9, taps, L);
+    if (turned) gc_lanes_from_rows(outputs, (int64_t)9, w + (c * s.out_channels + output) * 9, (int64_t)9, end, taps);
     else gc_transpose(outputs, count * 9, w + (output * s.in_channels + c) * 9, s.in_channels * 9, taps, L);
     for (int64_t i = 0; i < count; ++i) {
       const vec* from = (const vec*)(taps + i * 9 * L);
@@ -165,17 +177,6 @@ struct gc_winograd_piece {
     tiles = gc_min_of(gc_min_of<int64_t>(most, GC_WINOGRAD_PIECE), across - x);
   }
 };
-
-// to[column][lane] = from[lane * from_row + column]; may write up to a register beyond, never reads beyond `end`.
-template <class T>
-GC_INLINE void gc_lanes_from_rows(int64_t rows, int64_t columns, const T* from, int64_t from_row, const T* end, T* to) {
-  constexpr int64_t L = GC_LANES(T);
-  for (int64_t j = 0; j < columns; j += L) {
-    if (rows == L && from + j + (L - 1) * from_row + L <= end)
-      gc_transpose_square(L, from + j, from_row, to + j * L, L);
-    else gc_transpose_edge(rows, gc_min_of(L, columns - j), from + j, from_row, to + j * L, L);
-  }
-}
 
 // Planes of one image as lanes: to[rows][columns][lanes] from (top, left) on, zero beside the plane.
 template <class T>
@@ -376,7 +377,7 @@ void gc_winograd_outputs(const gc_conv_shape& s, const gc_winograd_plan& p, int6
 template <class T, class Epilogue>
 GC_INLINE void gc_winograd(const gc_conv_shape& s, const gc_winograd_plan& p, const T* x, const T* packed,
                            const Epilogue& epilogue) {
-  gc_winograd_outputs<T>(s, p, 0, s.out_channels, x, packed, epilogue);
+  gc_winograd_outputs<T>(s, p, 0, s.out_channels, x, packed, gc_segments_of<T>(epilogue));
 }
 
 // The weight is packed `plan.packed` outputs at a time, so that what was packed is still in the cache when it is used.
@@ -393,19 +394,20 @@ void gc_winograd_packing(const gc_conv_shape& s, const gc_winograd_plan& p, bool
 template <class T, class Epilogue>
 GC_INLINE void gc_winograd_forward(const gc_conv_shape& s, const gc_winograd_plan& p, const T* x, const T* w, T* packed,
                                    const Epilogue& epilogue) {
-  gc_winograd_packing<T>(s, p, false, x, w, packed, epilogue);
+  gc_winograd_packing<T>(s, p, false, x, w, packed, gc_segments_of<T>(epilogue));
 }
 
 template <class T, class Epilogue>
 GC_INLINE void gc_winograd_data_gradient(const gc_conv_shape& s, const gc_winograd_plan& p, const T* dy, const T* w,
                                          T* dx, T* packed, const Epilogue& epilogue) {
-  gc_winograd_packing<T>(gc_turned(s), p, true, dy, w, packed,
-                         [&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
-                           T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;
+  gc_winograd_packing<T>(
+      gc_turned(s), p, true, dy, w, packed,
+      gc_segments_of<T>([&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
+        T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;
 #pragma omp simd
-                           for (int64_t i = 0; i < count; ++i) sums[i] = acc[i];
-                           epilogue(image, channel, pixel, count, (const T*)sums);
-                         });
+        for (int64_t i = 0; i < count; ++i) sums[i] = acc[i];
+        epilogue(image, channel, pixel, count, (const T*)sums);
+      }));
 }
 
 #endif

@@ -191,14 +191,20 @@ void gc_winograd_gradient_outputs(const gc_conv_shape& s, const gc_winograd_grad
   }
 }
 
-template <class T, class Epilogue>
-void gc_winograd_weight_gradient(const gc_conv_shape& s, const gc_winograd_gradient_plan& p, const T* x, const T* dy,
-                                 T* shared, const Epilogue& epilogue) {
+template <class T>
+void gc_winograd_gradient_threads(const gc_conv_shape& s, const gc_winograd_gradient_plan& p, const T* x, const T* dy,
+                                  T* shared, const gc_weights<T>& epilogue) {
   const double work = (double)s.batch * s.pixels() / 16 * GC_POINTS * s.in_channels * s.out_channels;
   const int64_t threads = gc_threads_for(work);
 #pragma omp parallel num_threads((int)threads) if (threads > 1)
   for (int64_t first = 0; first < s.out_channels; first += p.outputs)
     gc_winograd_gradient_outputs<T>(s, p, first, x, dy, shared, epilogue);
+}
+
+template <class T, class Epilogue>
+GC_INLINE void gc_winograd_weight_gradient(const gc_conv_shape& s, const gc_winograd_gradient_plan& p, const T* x,
+                                           const T* dy, T* shared, const Epilogue& epilogue) {
+  gc_winograd_gradient_threads<T>(s, p, x, dy, shared, gc_weights_of<T>(epilogue));
 }
 
 #endif
