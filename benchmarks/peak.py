@@ -215,19 +215,21 @@ def measured_apart(peer: str, name: str) -> dict[str, Any]:
     return result
 
 
-def share(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+def share(rows: Sequence[Mapping[str, Any]], name: str, ours: str = "graphc") -> float:
     """The growth of graphc as a share of the better peer's."""
     growth = {row["peer"]: row["growth"] for row in rows if row["task"] == name}
-    return growth["graphc"] / min(growth[peer] for peer in PEERS)
+    return growth[ours] / min(growth[peer] for peer in PEERS)
 
 
 def misses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What falls short: a share over the target, or losses that differ."""
+    """What falls short: a share over the target, with the budget where one was set, or losses that differ."""
     found = []
     for name in dict.fromkeys(row["task"] for row in rows):
         title = TASKS[name].title
-        if share(rows, name) > TARGET:
-            found.append(f"{title}: {share(rows, name):.0%} of the better peer, {TARGET:.0%} wanted")
+        ours = [row["peer"] for row in rows if row["task"] == name and row["peer"] in OURS]
+        least = min(share(rows, name, peer) for peer in ours)
+        if least > TARGET:
+            found.append(f"{title}: {least:.0%} of the better peer, {TARGET:.0%} wanted")
         losses = [row["loss"] for row in rows if row["task"] == name]
         if max(losses) - min(losses) > CLOSE * max(losses):
             found.append(f"{title}: losses differ, {losses}")
@@ -244,15 +246,19 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         "says before it runs (`Executable.memory()`, without the inputs). The budget is a share of the plain plan's",
         "arena; the forward pass then runs in part again. `make bench-memory` measures again.",
         "",
-        "| step | torch | torch.compile | graphc | planned | of the better peer | graphc, budget of 0.7 |",
-        "| --- | --: | --: | --: | --: | --: | --: |",
+        "| step | torch | torch.compile | graphc | planned | of the better peer | graphc, budget of 0.7 | of it |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for name in dict.fromkeys(row["task"] for row in rows):
         mine = {row["peer"]: row for row in rows if row["task"] == name}
         cells = [f"{mine[peer]['growth'] / 1e6:,.0f}" for peer in (*PEERS, "graphc")]
         cells += [f"{mine['graphc']['planned'] / 1e6:,.0f}", f"{share(rows, name):.0%}"]
         tight = mine.get("graphc, budget")
-        cells.append(f"{tight['growth'] / 1e6:,.0f}" if tight else "")
+        cells += (
+            [f"{tight['growth'] / 1e6:,.0f}", f"{share(rows, name, 'graphc, budget'):.0%}"]
+            if tight
+            else ["", ""]
+        )
         lines.append(f"| {TASKS[name].title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
