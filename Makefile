@@ -13,7 +13,7 @@ DEV   := $(VENV)/.installed-dev
 PEERS := $(VENV)-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench-cpu bench-memory clean
+.PHONY: help demo test lint types bench-cpu bench-memory bench-recompute clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench-cpu: $(DEV) $(PEERS)/.installed  ## Kernels, training, inference beside fi
 bench-memory: $(DEV)  ## Plan the nets of MXNet's memory figure beside its planner, then measure the peak of steps beside torch
 	@$(BIN)/python benchmarks/memory.py
 	@$(BIN)/python benchmarks/peak.py
+
+bench-recompute: $(DEV)  ## Training steps under memory budgets: bytes, operations, time (results/recompute.md)
+	@$(BIN)/python benchmarks/recompute.py
 
 clean:  ## Remove builds and caches; the environment stays (rm -rf .venv removes it)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
