@@ -210,7 +210,9 @@ class _Partitioner:
         """Take over the work of a space that only copies a result, where no other reader must run before it."""
         assert space.views is not None and space.anchor is not None
         for copy in readers:
-            if any(self.reach.reaches(reader.number, copy.number) for reader in readers if reader is not copy):
+            if any(
+                self.reach.reaches(reader.number, copy.number) for reader in readers if reader is not copy
+            ):
                 continue
             if self.reach.has_detour(space.number, copy.number):
                 continue
