@@ -29,14 +29,15 @@ def allocate(nbytes: int) -> Bytes:
             raw = numpy.zeros(size + ALIGNMENT, numpy.uint8)
             start = -raw.ctypes.data % ALIGNMENT
             return raw[start : start + size]
-        # A whole number of huge pages on a huge-page boundary; a mapping only promises small pages.
-        mapping = mmap.mmap(-1, -(-size // _HUGE_PAGE) * _HUGE_PAGE + _HUGE_PAGE, flags=mmap.MAP_PRIVATE)
+        # From a huge-page boundary on; a mapping only promises small pages.
+        mapping = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE)
     except (MemoryError, OSError, ValueError) as error:
         raise MemoryError(f"cannot allocate {size:,} bytes of host memory") from error
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        mapping.madvise(mmap.MADV_HUGEPAGE)
     raw = numpy.frombuffer(mapping, numpy.uint8)
     start = -raw.ctypes.data % _HUGE_PAGE
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # The rest in small pages: a huge one that is touched counts whole, and the plan does not have it.
+        mapping.madvise(mmap.MADV_HUGEPAGE, start, size // _HUGE_PAGE * _HUGE_PAGE)
     return raw[start : start + size]
 
 
