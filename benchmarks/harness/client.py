@@ -73,7 +73,7 @@ class Client:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise self._dead() from None
+            raise self._dead(self._process) from None
         answer: Answer = json.loads(self._line(limit))
         began, ended = answer.pop("cpu")
         now = time.perf_counter()
@@ -86,24 +86,24 @@ class Client:
         return answer
 
     def _line(self, limit: float) -> bytes:
-        assert self._process is not None and self._process.stdout is not None
+        process = self._process
+        assert process is not None and process.stdout is not None
         deadline = time.monotonic() + limit
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
+            selector.register(process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     self.stop()
                     raise PeerFailedError(f"no answer in {limit:.0f} s")
-                part = os.read(self._process.stdout.fileno(), 1 << 16)
+                part = os.read(process.stdout.fileno(), 1 << 16)
                 if not part:
-                    raise self._dead()
+                    raise self._dead(process)
                 self._buffer += part
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
-    def _dead(self) -> PeerFailedError:
-        assert self._process is not None
-        code = self._process.wait(10)
+    def _dead(self, process: subprocess.Popen[bytes]) -> PeerFailedError:
+        code = process.wait(10)
         self._process = None
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return PeerFailedError(f"its process ended with {how}: {self._log}")

@@ -56,6 +56,7 @@ class Contest:
     talk: Callable[[str], object]
     errors: dict[Key, float] = field(default_factory=dict)
     reasons: dict[tuple[str, str], str] = field(default_factory=dict)
+    stopped: bool = False
 
     def run(self) -> list[Record]:
         """The records of the row, one for each peer and setting, those that failed among them."""
@@ -73,7 +74,14 @@ class Contest:
             # Two at a time. Settings follow one another, so that a compiler's cache serves the second.
             peers = list(dict.fromkeys(client.peer.name for client in self.clients))
             with ThreadPoolExecutor(2) as pool:
-                list(pool.map(partial(self._prepare, references), peers))
+                try:
+                    list(pool.map(partial(self._prepare, references), peers))
+                except KeyboardInterrupt:
+                    # Who waits for a compiler is not waited for.
+                    self.stopped = True
+                    for client in self.clients:
+                        client.stop()
+                    raise
         try:
             records = self._measure() if self.errors else []
         finally:
@@ -89,7 +97,7 @@ class Contest:
 
     def _prepare(self, references: Sequence[str], peer: str) -> None:
         for client in self.clients:
-            if client.peer.name != peer:
+            if client.peer.name != peer or self.stopped:
                 continue
             self.talk(f"{self.row.name}: {peer}, {client.setting}: checking against float64")
             try:
