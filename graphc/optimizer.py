@@ -374,7 +374,8 @@ class Signum(Optimizer):
 
 
 _OPTIMIZERS: dict[str, type[Optimizer]] = {
-    kind.__name__.lower(): kind for kind in (SGD, NAG, Adam, AdamW, AdaGrad, RMSProp, AdaDelta, Ftrl, Adamax, Signum)
+    kind.__name__.lower(): kind
+    for kind in (SGD, NAG, Adam, AdamW, AdaGrad, RMSProp, AdaDelta, Ftrl, Adamax, Signum)
 }
 
 

@@ -69,7 +69,9 @@ def bench(
     from graphc.driver.compile import compile
     from graphc.runtime.limits import Limits, TorchLimits
 
-    executable = compile(request.graph(), target=request.target, options=request.compile_options(), choices=choices)
+    executable = compile(
+        request.graph(), target=request.target, options=request.compile_options(), choices=choices
+    )
     set_parameters(executable, None, request.seed)
     inputs = complete_inputs(executable, {}, request)
     device = executable.backend.device

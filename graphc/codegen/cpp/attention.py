@@ -59,8 +59,8 @@ def print_attention(
     operands, results = _places(kernel, anchor, buffers)
     query, key, value, *bias = operands
     places = [query, key, value, bias[0] if bias else None, *results]
-    sizes = (*query.view.shape[-2:], value.view.shape[-1])
-    out.scratch.append(forward_scratch(*sizes, anchor.accumulator.itemsize))
+    queries, depth = query.view.shape[-2:]
+    out.scratch.append(forward_scratch(queries, depth, value.view.shape[-1], anchor.accumulator.itemsize))
     _call(out, anchor, names, "gc_attention", "gc_attention_item", (query, key, value), places)
     return ("attention.h",)
 
@@ -72,8 +72,8 @@ def print_attention_gradient(
     operands, results = _places(kernel, anchor, buffers)
     log_sum_exp, delta, d_out, query, key, value, *bias = operands
     places = [query, key, value, bias[0] if bias else None, d_out, log_sum_exp, delta, *results]
-    sizes = (*query.view.shape[-2:], value.view.shape[-1])
-    out.scratch.append(gradient_scratch(*sizes, anchor.accumulator.itemsize))
+    queries, depth = query.view.shape[-2:]
+    out.scratch.append(gradient_scratch(queries, depth, value.view.shape[-1], anchor.accumulator.itemsize))
     _call(out, anchor, names, "gc_attention_gradient", "gc_attention_gradients", (query, key, value), places)
     return ("attention.h", "attention_gradient.h")
 
