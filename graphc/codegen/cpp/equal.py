@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from graphc.codegen.cpp.nests import rewrite_expressions
-from graphc.ir.kernel import Affine, Axis, Compute, Kernel, Load, Nest, Random, Reduce, Statement, Store
+from graphc.codegen.cpp.nests import rename_statement
+from graphc.ir.kernel import Axis, Kernel, Nest, Statement, Store
 
 
 def structure(kernel: Kernel) -> str:
@@ -35,22 +34,4 @@ def _canonical_nest(nest: Nest, buffers: dict[str, str]) -> Nest:
 
 
 def _canonical_statement(statement: Statement, names: dict[str, str], buffers: dict[str, str]) -> Statement:
-    def rename(expression: Affine) -> Affine:
-        return Affine(expression.offset, tuple((names[name], stride) for name, stride in expression.terms))
-
-    renamed = rewrite_expressions(statement, rename)
-    changes: dict[str, Any] = {"origins": ()}
-    if not isinstance(renamed, Store):
-        changes["name"] = names[renamed.name]
-    match renamed:
-        case Load() | Random():
-            changes["buffer"] = buffers[renamed.buffer]
-        case Store():
-            changes |= {"buffer": buffers[renamed.buffer], "value": names[renamed.value]}
-        case Compute():
-            changes["arguments"] = tuple(names[name] for name in renamed.arguments)
-        case Reduce():
-            changes["argument"] = names[renamed.argument]
-        case _:
-            pass
-    return replace(renamed, **changes)
+    return replace(rename_statement(statement, names, buffers), origins=())

@@ -11,6 +11,7 @@ from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide, shape_nests
 from graphc.codegen.cpp.scratch import SCRATCH, Scratch, scratch_of
 from graphc.codegen.cpp.target import CpuTarget
+from graphc.codegen.cpp.together import TOGETHER, lowered_together
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Access, Kernel, Load, Nest, Store
 from graphc.templates import render
@@ -100,6 +101,8 @@ def _print_nests(
     out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget
 ) -> tuple[str, ...]:
     """Print all nests; returns the headers that they need."""
+    if TOGETHER in kernel.attributes:
+        return _print_together(out, kernel, buffers, names, target)
     nests = [part for nest in kernel.nests for part in shape_nests(lower(nest, kernel), target)]
     schedules = [decide(nest, kernel, target) for nest in nests]
     headers = ("tile.h",) if any(schedule.turned for schedule in schedules) else ()
@@ -120,6 +123,28 @@ def _print_nests(
     if streams:
         out.line("gc_stream_fence();")
     return headers
+
+
+def _print_together(
+    out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget
+) -> tuple[str, ...]:
+    """Print nests that share their first axis, which threads share out."""
+    nests = lowered_together(kernel, target)
+    assert nests is not None
+    schedules = [replace(decide(nest, kernel, target), threaded=False) for nest in nests]
+    chunk = nests[0].axes[0]
+    out.line("#pragma omp parallel")
+    with out.block(""):
+        out.line("#pragma omp for schedule(static) nowait")
+        variable = names.new(chunk.name)
+        with out.block(f"for (int64_t {variable} = 0; {variable} < {dim_text(chunk.extent)}; ++{variable})"):
+            for nest, schedule in zip(nests, schedules, strict=True):
+                printer = NestPrinter(out, nest, schedule, buffers, names)
+                printer.env[chunk.name] = variable
+                printer.print()
+        if any(schedule.streams for schedule in schedules):
+            out.line("gc_stream_fence();")
+    return ("tile.h",) if any(schedule.turned for schedule in schedules) else ()
 
 
 def _print_alone(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from graphc.ir.kernel import (
     Affine,
@@ -45,6 +46,30 @@ def rewrite_expressions(statement: Statement, rewrite: Rewrite) -> Statement:
             return replace(statement, index=rewrite(statement.index))
         case _:
             return statement
+
+
+def rename_statement(statement: Statement, names: Mapping[str, str], buffers: Mapping[str, str]) -> Statement:
+    """The statement with its axes and scalars, and its buffers, called otherwise."""
+
+    def rename(expression: Affine) -> Affine:
+        return Affine(expression.offset, tuple((names[name], stride) for name, stride in expression.terms))
+
+    renamed = rewrite_expressions(statement, rename)
+    changes: dict[str, Any] = {}
+    if not isinstance(renamed, Store):
+        changes["name"] = names[renamed.name]
+    match renamed:
+        case Load() | Random():
+            changes["buffer"] = buffers[renamed.buffer]
+        case Store():
+            changes |= {"buffer": buffers[renamed.buffer], "value": names[renamed.value]}
+        case Compute():
+            changes["arguments"] = tuple(names[name] for name in renamed.arguments)
+        case Reduce():
+            changes["argument"] = names[renamed.argument]
+        case _:
+            pass
+    return replace(renamed, **changes)
 
 
 def expressions(statement: Statement) -> tuple[Affine, ...]:
@@ -159,9 +184,13 @@ def prune_guards(nest: Nest) -> Nest:
     return replace(nest, body=body)
 
 
-def lower(nest: Nest, kernel: Kernel) -> Nest:
-    """A nest as the printer takes it: flat indices, no axis of extent 1, as few axes as possible."""
-    return merge_axes(prune_guards(drop_unit_axes(flatten(nest, kernel))))
+def lower(nest: Nest, kernel: Kernel, keep: str = "") -> Nest:
+    """A nest as the printer takes it: flat indices, no axis of extent 1, as few axes as possible.
+
+    The axis `keep` stays by itself.
+    """
+    flat = prune_guards(drop_unit_axes(flatten(nest, kernel)))
+    return merge_axes(flat, frozenset(axis.name for axis in flat.axes if axis.name != keep))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class NestPrinter(PassPrinter):
 
     def print(self) -> None:
         """Print the whole nest."""
-        items = item_axes(self.nest, self.schedule)
+        items = [axis for axis in item_axes(self.nest, self.schedule) if axis.name not in self.env]
         blocked = self._is_blocked()
         with self.scope():
             if not items and not blocked:

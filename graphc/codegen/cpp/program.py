@@ -11,6 +11,7 @@ from graphc.codegen.cpp.kernels import Function, generate_function
 from graphc.codegen.cpp.scratch import add_scratch
 from graphc.codegen.cpp.split import split_reductions
 from graphc.codegen.cpp.target import CpuTarget, detect
+from graphc.codegen.cpp.together import run_together
 from graphc.ir.kernel import Kernel
 from graphc.ir.program import Buffer, Program, Role
 from graphc.templates import environment, render
@@ -68,7 +69,7 @@ class CppProgram:
 def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     """Print a program for a CPU, by default this machine's."""
     target = target or detect()
-    program = add_workspaces(split_reductions(program, target), target)
+    program = add_workspaces(run_together(split_reductions(program, target), target), target)
     functions = _functions(program, target)
     program = add_scratch(program, [function.scratch for function in functions], target.cores)
     distinct = list({function.name: function for function in functions}.values())
