@@ -296,10 +296,6 @@ def _local_response(
         pad_high=(half, *zeros),
     )
     base = builder.add(builder.mul(total, parameters.alpha / parameters.nsize), parameters.knorm)
-    if parameters.beta == 0.75 and parameters.alpha >= 0 and parameters.knorm >= 0:
-        # The usual exponent of a base that is not negative: two roots cost a tenth of a power.
-        root = builder.sqrt(base)
-        return builder.div(x, builder.mul(root, builder.sqrt(root)))
     return builder.mul(x, builder.pow(base, -parameters.beta))
 
 

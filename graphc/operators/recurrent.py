@@ -200,7 +200,8 @@ def _rnn(
     data, units = named["data"], parameters.state_size
     batch = data.type.shape[1]
     width = data.type.shape[2]
-    assert isinstance(width, int)
+    if not isinstance(width, int):
+        raise BrokenRuleError("the width of data, its last axis, must be known")
     pieces = layout(parameters.mode, width, units, parameters.num_layers, parameters.bidirectional)
     vector = named["parameters"]
     weights = {

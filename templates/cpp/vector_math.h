@@ -177,6 +177,19 @@ GC_INLINE float gc_erf(float x) {
   return gc_copysign(y, x);
 }
 
+// x^(quarters / 4) by roots and products, as pow has it for zeros, infinities and NaN.
+template <int quarters, class T> GC_INLINE T gc_pow_quarters(T x) {
+  constexpr int count = quarters < 0 ? -quarters : quarters;
+  T positive = x == -(T)GC_INFINITY ? (T)GC_INFINITY : x;
+  T root = gc_sqrt(positive), y = 1;
+#pragma GCC unroll 8
+  for (int whole = 0; whole < count / 4; ++whole) y *= positive;
+  if (count & 2) y *= root;
+  if (count & 1) y *= gc_sqrt(root);
+  y = quarters < 0 ? (T)1 / y : y;
+  return x == 0 ? (quarters < 0 ? (T)GC_INFINITY : (T)0) : y;  // a root of -0 is -0
+}
+
 template <class T> GC_INLINE T gc_sigmoid(T x) { return (T)1 / ((T)1 + gc_exp(-x)); }
 // log(1 + e^x) without overflow.
 template <class T> GC_INLINE T gc_softplus(T x) { return gc_max(x, (T)0) + gc_log1p(gc_exp(-gc_fabs(x))); }

@@ -77,12 +77,12 @@ def test_the_least_grows_like_the_square_root_of_the_layers() -> None:
     assert sizes[100] < 2.3 * sizes[25]
 
 
-def test_a_transformer_within_half() -> None:
+def test_a_small_transformer_within_six_tenths() -> None:
     graph = transformer(5, 2, 16, 32, 2, 24)
     graph = lower(graph, Options(constants=False), "reference").optimized
     plain = plan(fuse(graph)).size
-    program = within(graph, 0.5)
-    assert plan(program).size <= 0.5 * plain
+    program = within(graph, 0.6)
+    assert plan(program).size <= 0.6 * plain
     assert more_operations(program) < 0.35
 
 

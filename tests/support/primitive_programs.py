@@ -71,15 +71,22 @@ def case_program(cases: list[Case]) -> tuple[Graph, Inputs]:
     return builder.finish(outputs), inputs
 
 
+# First operands that stay in f32 beside 16-bit floats: what a forward pass kept in the type of its arithmetic.
+_STATISTICS = {"attention_gradient": 2}
+
+
 def retyped(dtype: DType) -> list[Case]:
     """The first case of each primitive that has a floating-point operand, with that element type for it."""
     chosen: dict[str, Case] = {}
     for case in CASES:
         floats = [operand for operand in case.operands if operand.type.dtype is DType.F32]
         if floats and case.primitive != "cast" and primitive(case.primitive).kind is not Kind.IDENTITY:
+            statistics = _STATISTICS.get(case.primitive, 0) if dtype.itemsize < 4 else 0
             operands = tuple(
-                replace(operand, type=operand.type.with_dtype(dtype)) if operand in floats else operand
-                for operand in case.operands
+                replace(operand, type=operand.type.with_dtype(dtype))
+                if operand in floats and position >= statistics
+                else operand
+                for position, operand in enumerate(case.operands)
             )
             chosen.setdefault(case.primitive, replace(case, operands=operands))
     return list(chosen.values())
@@ -91,9 +98,10 @@ def check_retyped(dtype: DType, target: Target) -> None:
     assert len(graph.outputs) > 65
     actual = target(graph, inputs)
     limit = {DType.F64: 1e-12, DType.F16: 4e-3, DType.BF16: 3e-2}[dtype]
+    types = dict(zip(graph.output_names, (value.type for value in graph.outputs), strict=True))
     for name, expected in run_reference(graph, inputs).outputs.items():
         value = actual[name]
-        assert value.dtype is (dtype.torch if expected.is_floating_point() else expected.dtype), name
+        assert value.dtype is types[name].dtype.torch, name
         torch.testing.assert_close(
             value.to(expected.dtype),
             expected,

@@ -159,7 +159,10 @@ class ScalarPrinter:
                 return f"({condition} & {x}) | (!{condition} & {y})"
             case Compute():
                 arguments = [self.env[name] for name in statement.arguments]
-                operand = self.analysis.definitions[statement.arguments[-1]].dtype
+                last = self.analysis.definitions[statement.arguments[-1]]
+                operand = last.dtype
+                if statement.operation == "pow" and isinstance(last, Constant) and is_short_power(last):
+                    return f"gc_pow_quarters<{round(4 * float(last.value))}>({arguments[0]})"
                 text = operation_text(statement.operation, operand, arguments)
                 narrow = statement.dtype.is_integer and statement.dtype.itemsize < 4
                 return f"({TYPES[statement.dtype]})({text})" if narrow else text
@@ -214,6 +217,12 @@ class ScalarPrinter:
         """A C++ block; identifiers declared inside are free again after it."""
         with self.out.block(header, end), self.names.scope():
             yield
+
+
+def is_short_power(exponent: Constant) -> bool:
+    """True for exponents that roots and a few products make of their base: 3/4 and the like, but whole numbers."""
+    quarters = 4 * float(exponent.value)
+    return exponent.dtype.is_float and abs(quarters) < 16 and quarters.is_integer() and quarters % 4 != 0
 
 
 def guard_key(guard: Guard) -> str:
