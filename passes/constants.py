@@ -58,7 +58,10 @@ def _sources(graph: Graph) -> set[str]:
     return {
         item.name
         for item in graph.inputs
-        if item.kind in (InputKind.PARAMETER, InputKind.STATE) and item.name not in updated
+        # What has a named dimension (a label at inference, which nothing reads) is no parameter of the program.
+        if item.kind in (InputKind.PARAMETER, InputKind.STATE)
+        and item.value.type.is_static
+        and item.name not in updated
     }
 
 

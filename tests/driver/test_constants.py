@@ -207,3 +207,15 @@ def test_a_training_step_keeps_its_normalization() -> None:
     net = mx.sym.SoftmaxOutput(net, name="softmax")
     graph = training_graph(net, mx.optimizer.SGD(0.1), shapes={"data": (4, 5), "softmax_label": (4,)})
     assert lower(graph).program.prologue is None
+
+
+def test_a_label_of_a_named_batch_is_no_constant() -> None:
+    """A network with its loss, for inference: nothing reads the label, whose shape follows from the batch."""
+    data = mx.sym.Variable("data")
+    net = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(data, num_hidden=3, name="fc"), name="softmax")
+    program = mx.compile(net, shapes={"data": ("N", 4)}, target="cpu")
+    given = {"fc_weight": torch.randn(3, 4), "fc_bias": torch.randn(3)}
+    program.set_states(given)
+    x = torch.randn(5, 4)
+    expected = torch.softmax(x @ given["fc_weight"].T + given["fc_bias"], 1)
+    torch.testing.assert_close(program(data=x), expected)
