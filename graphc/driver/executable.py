@@ -23,6 +23,7 @@ from graphc.driver import random
 from graphc.driver.arguments import as_tensor, is_scalar, size_solver, wrapper
 from graphc.driver.backend import Backend, CpuBackend, CpuFrame, Frame, allocated
 from graphc.driver.constants import Constants, mark_written
+from graphc.driver.frames import FramePool
 from graphc.driver.initializer import Initializer
 from graphc.ir.graph import Graph, Input, InputKind
 from graphc.ir.kernel import Kernel
@@ -32,7 +33,6 @@ from graphc.primitives.concrete import check_sizes
 from graphc.types import TensorType
 
 RANDOM_STATE = "random_state"
-_FRAMES_KEPT = 8
 _STATISTICS = ("moving_mean", "moving_var", "running_mean", "running_var")
 
 
@@ -58,7 +58,7 @@ class Executable:
         self._index = dict(backend.program.inputs)
         self._outputs = [(name, index, buffers[index]) for name, index in backend.program.outputs]
         self._solve = size_solver(self._data, backend.program.symbols)
-        self._free: dict[tuple[int, ...], list[Frame]] = {}
+        self._frames = FramePool()
         self._lock = threading.Lock()
         self._constants = Constants(backend.prologue) if backend.prologue is not None else None
         # States are written by a run, so runs of a program with updates follow one another.
@@ -283,7 +283,7 @@ class Executable:
         given: Mapping[str, torch.Tensor],
         execute: Callable[[Frame], None],
     ) -> list[torch.Tensor]:
-        frame = self._take_frame(key, sizes)
+        frame = self._frames.take(key, lambda: self._frame(sizes))
         index = self._index
         for name, state in self._states.items():
             if name in index:
@@ -305,7 +305,7 @@ class Executable:
         execute(frame)
         if self._run_lock is not None:
             mark_written(self._written)
-        self._give_frame(key, frame)
+        self._frames.give(key, frame)
         for result, (_, position, buffer) in zip(results, self._outputs, strict=True):
             if buffer.role is not Role.OUTPUT:
                 # An output that is an input, a state or a constant: a copy, so nothing changes under the caller.
@@ -356,22 +356,9 @@ class Executable:
         name = next(name for name, position in self._index.items() if position == index)
         return tensors[name] if name in tensors else self._states[name]
 
-    def _take_frame(self, key: tuple[int, ...], sizes: Mapping[str, int]) -> Frame:
-        with self._lock:
-            frames = self._free.get(key)
-            if frames:
-                return frames.pop()
+    def _frame(self, sizes: Mapping[str, int]) -> Frame:
         check_sizes(self.optimized, sizes)
         return self._backend.frame(sizes)
-
-    def _give_frame(self, key: tuple[int, ...], frame: Frame) -> None:
-        with self._lock:
-            if key not in self._free and len(self._free) >= _FRAMES_KEPT:
-                # The oldest sizes go first: a changing batch size must not collect arenas.
-                del self._free[next(iter(self._free))]
-            frames = self._free.setdefault(key, [])
-            if len(frames) < _FRAMES_KEPT:
-                frames.append(frame)
 
     def _positional(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         if len(arguments) > len(self._data):

@@ -238,7 +238,7 @@ def test_a_batch_that_changes_keeps_few_arenas(executable, values) -> None:
     executable.set_states(values)
     for rows in range(1, 40):
         executable(torch.ones(rows, 3))
-    assert len(executable._free) <= 8
+    assert len(executable._frames) <= 8
 
 
 def test_a_whole_checkpoint_fits_a_program_that_reads_part_of_it() -> None:
