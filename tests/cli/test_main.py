@@ -162,3 +162,10 @@ def test_console_script_runs() -> None:
     script = Path(sys.executable).with_name("graphc")
     result = subprocess.run([script, "--version"], check=True, capture_output=True, text=True)
     assert result.stdout == "graphc, version 0.1.0\n"
+
+
+def test_python_dash_m_is_the_command() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "graphc", "--version"], check=True, capture_output=True, text=True
+    )
+    assert result.stdout == "graphc, version 0.1.0\n"

@@ -27,6 +27,7 @@ STREET: tuple[tuple[str, ...], ...] = (
     ("driver", "training"),
     ("graphc",),  # the package's own lazy table
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(STREET) for room in rooms}
 
