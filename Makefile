@@ -11,6 +11,8 @@ DEMO  := $(VENV)/.installed-examples
 DEV   := $(VENV)/.installed-dev
 # What the benchmark compares with lives apart: some of it pins versions of what graphc needs.
 PEERS := $(VENV)-peers
+# Folders that become packages of graphc (setup.py); a checkout run in place may have links to them in graphc/.
+ROOMS := passes runtime templates
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types bench-cpu bench-memory bench-recompute clean
@@ -31,7 +33,7 @@ lint: $(DEV)  ## Check style and import rules with ruff
 # The four rooms are one package only once installed: mypy reads them through a folder of links.
 types: $(DEV)  ## Check types with mypy --strict
 	@rm -rf build/types && mkdir -p build/types/graphc
-	@ln -s $(addprefix $(CURDIR)/,$(wildcard graphc/*) passes runtime templates) build/types/graphc/
+	@ln -s $(addprefix $(CURDIR)/,$(filter-out $(ROOMS:%=graphc/%),$(wildcard graphc/*)) $(ROOMS)) build/types/graphc/
 	@cd build/types && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml \
 	    --cache-dir $(CURDIR)/.mypy_cache -p graphc
 

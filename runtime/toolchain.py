@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from graphc.diagnostics import Diagnostic, ToolchainError
+from graphc.files import write_text
 from graphc.runtime.folders import cache_folder
 from graphc.runtime.survey import compiler_candidates
 
@@ -140,9 +141,7 @@ def _remember(record: Path, found: Toolchain) -> None:
     """Write the findings beside the cache's entries; a cache that cannot be written costs a probe a process."""
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
-        aside = record.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps(asdict(found)), encoding="utf-8")
-        aside.replace(record)
+        write_text(record, json.dumps(asdict(found)))
     except OSError:
         pass
 

@@ -12,7 +12,7 @@ import click
 
 from graphc.cli.model import load_model
 from graphc.cli.options import Request, model_options
-from graphc.cli.output import emit, emit_json, written_aside
+from graphc.cli.output import emit, emit_json, result_file
 from graphc.diagnostics import closest
 from graphc.ir.graph import Graph
 from graphc.symbol import Symbol
@@ -267,7 +267,7 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
     except OSError as error:
         raise click.UsageError(f"cannot make the folder {folder}: {error.strerror}") from None
     for name, text in files.items():
-        with written_aside(folder / name) as file:
+        with result_file(folder / name) as file:
             file.write(text.encode())
     click.echo(f"wrote {len(files)} files to {folder}", err=True)
 

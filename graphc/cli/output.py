@@ -4,42 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import click
+
+from graphc.files import written_aside
 
 SCHEMA = 1
 """The schema number of all JSON here; it rises when a key changes its meaning or goes."""
 
 
 @contextlib.contextmanager
-def written_aside(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name only once it is complete; nothing is left of it after an error or Ctrl-C.
+def result_file(path: Path) -> Iterator[BinaryIO]:
+    """A file for what a command found, never half-written.
 
-    Usage error when the folder is missing or cannot be written.
+    Usage error when the folder is missing or cannot be written, one message when the disk is full.
     """
+    opened = False
     try:
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise click.UsageError(f"cannot write {path}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with written_aside(path) as file:
+            opened = True
             yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(aside, 0o666 & ~mask)
-        os.replace(aside, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        if isinstance(error, OSError):
-            raise click.ClickException(f"cannot write {path}: {error.strerror or error}") from None
-        raise
+    except OSError as error:
+        kind = click.ClickException if opened else click.UsageError
+        raise kind(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def emit(text: str, output: Path | None = None) -> None:
@@ -48,7 +39,7 @@ def emit(text: str, output: Path | None = None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
-    with written_aside(output) as file:
+    with result_file(output) as file:
         file.write(text.encode())
     click.echo(f"wrote {output}", err=True)
 

@@ -13,7 +13,7 @@ import click
 from graphc.cli.arrays import Tensors, complete_inputs, read_inputs, set_parameters
 from graphc.cli.compare import Comparison, compare
 from graphc.cli.options import Request, model_options
-from graphc.cli.output import emit_json, format_seconds, print_table, written_aside
+from graphc.cli.output import emit_json, format_seconds, print_table, result_file
 from graphc.diagnostics import EXIT_NUMBERS
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def save_outputs(path: Path, results: Mapping[str, torch.Tensor]) -> None:
         name: (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).cpu().numpy()
         for name, tensor in results.items()
     }
-    with written_aside(path) as file:
+    with result_file(path) as file:
         numpy.savez(file, **arrays)
     click.echo(f"wrote {path}", err=True)
 

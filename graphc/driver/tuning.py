@@ -10,7 +10,6 @@ itself, in alternating rounds with its alternatives; what is not clearly faster 
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from graphc.codegen.cpp.choices import Choices, Chosen, alternatives, apply_choi
 from graphc.codegen.cpp.target import detect
 from graphc.diagnostics import fail
 from graphc.driver.backend import CpuBackend
+from graphc.files import write_text
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import Access, Kernel
 from graphc.ir.program import Buffer, Program, Role, Step
@@ -68,13 +68,9 @@ def read_choices(path: str | Path, missing_ok: bool = False) -> Choices:
 
 def write_choices(path: str | Path, text: str) -> None:
     """Write a file of choices whole or not at all; error G507 when it cannot be written."""
-    target = Path(path)
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(target)
+        write_text(path, text)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise fail("G507", f"cannot write choices to {path}: {error}") from error
 
 

@@ -13,11 +13,11 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from graphc.diagnostics import GraphcError, closest, fail, user_location
+from graphc.files import write_text
 from graphc.symbol import name as names
 from graphc.symbol.arithmetic import Arithmetic
 from graphc.symbol.attribute import HIDDEN_KEYS, stored_key
@@ -235,13 +235,7 @@ class Symbol(Arithmetic):
 
     def save(self, fname: str | os.PathLike[str]) -> None:
         """Write the model file; an old one is replaced only when the new one is complete."""
-        path = Path(fname)
-        aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            aside.write_text(self.tojson(), encoding="utf-8")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_text(fname, self.tojson())
 
     def debug_str(self) -> str:
         """The graph as text: one node a paragraph with its inputs and attributes."""

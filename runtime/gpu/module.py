@@ -9,11 +9,11 @@ import hashlib
 import importlib.util
 import os
 import sys
-import tempfile
 from pathlib import Path
 from types import ModuleType
 
 from graphc.diagnostics import Diagnostic, ToolchainError
+from graphc.files import write_text
 from graphc.runtime.folders import cache_folder
 
 
@@ -28,14 +28,7 @@ def write_module(name: str, source: str) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed: another process never reads half a file.
-        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(source)
-            os.replace(partial, path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        write_text(path, source)
     except OSError as error:
         raise ToolchainError(
             Diagnostic(

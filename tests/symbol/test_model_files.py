@@ -216,12 +216,10 @@ def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "net.json"
     mx.sym.Variable("old").save(path)
 
-    def full_disk(self: Path, text: str, encoding: str) -> None:
-        with self.open("w") as file:
-            file.write(text[:10])
+    def full_disk(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full_disk)
+    monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(OSError, match="No space"):
         mx.sym.Variable("new").save(path)
     assert mx.sym.load(path).list_arguments() == ["old"]
