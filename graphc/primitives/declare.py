@@ -114,6 +114,8 @@ class Primitive:
     flops: Callable[[Node], Dim] = output_elements
     view: ViewRule | None = None
     commutative: bool = False
+    cheap: bool = False
+    """ELEMENTWISE only: a cycle or so a scalar, so fusion does it again rather than keep its result in memory."""
     differentiable_inputs: tuple[int, ...] | None = None
     """Positions that may carry a gradient; None means all floating-point ones."""
     side_effect_free: bool = field(default=True)

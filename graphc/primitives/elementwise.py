@@ -63,6 +63,7 @@ def _unary(
     domain: Domain = rules.floating,
     result: DType | None = None,
     oracle: str | Callable[..., torch.Tensor] = "",
+    cheap: bool = False,
 ) -> None:
     def rule(builder: Builder, node: Node, heads: Gradients) -> Gradients:
         assert gradient is not None
@@ -78,6 +79,7 @@ def _unary(
             _oracle(oracle or name),
             gradient=rule if gradient else None,
             no_gradient=reason,
+            cheap=cheap,
         )
     )
 
@@ -92,6 +94,7 @@ def _binary(
     result: DType | None = None,
     oracle: str | Callable[..., torch.Tensor] = "",
     commutative: bool = False,
+    cheap: bool = False,
 ) -> None:
     def rule(builder: Builder, node: Node, heads: Gradients) -> Gradients:
         assert gradient is not None
@@ -107,6 +110,7 @@ def _binary(
             _oracle(oracle or name),
             gradient=rule if gradient else None,
             no_gradient=reason,
+            cheap=cheap,
             commutative=commutative,
         )
     )
@@ -174,13 +178,15 @@ def _choose(b: Builder, g: Value, first: Value) -> Gradients:
     return b.where(first, g, 0.0), b.where(first, 0.0, g)
 
 
-_unary("neg", "-x", lambda b, g, x, y: b.neg(g), domain=rules.numeric)
-_unary("abs", "|x|; gradient 0 at 0", lambda b, g, x, y: b.mul(g, b.sign(x)), domain=rules.numeric)
-_unary("sign", "-1, 0 or 1; 0 for NaN", reason=FLAT, domain=rules.numeric, oracle=_sign)
-_unary("floor", "the greatest whole number <= x", reason=FLAT)
-_unary("ceil", "the least whole number >= x", reason=FLAT)
-_unary("round", "the nearest whole number, halves to the even one", reason=FLAT)
-_unary("trunc", "x without its fraction", reason=FLAT)
+_unary("neg", "-x", lambda b, g, x, y: b.neg(g), domain=rules.numeric, cheap=True)
+_unary(
+    "abs", "|x|; gradient 0 at 0", lambda b, g, x, y: b.mul(g, b.sign(x)), domain=rules.numeric, cheap=True
+)
+_unary("sign", "-1, 0 or 1; 0 for NaN", reason=FLAT, domain=rules.numeric, oracle=_sign, cheap=True)
+_unary("floor", "the greatest whole number <= x", reason=FLAT, cheap=True)
+_unary("ceil", "the least whole number >= x", reason=FLAT, cheap=True)
+_unary("round", "the nearest whole number, halves to the even one", reason=FLAT, cheap=True)
+_unary("trunc", "x without its fraction", reason=FLAT, cheap=True)
 _unary("exp", "e ** x", lambda b, g, x, y: b.mul(g, y))
 # exp(x), not y + 1, which loses everything below 1e-7 when x is far below 0.
 _unary("expm1", "e ** x - 1, exact near 0", lambda b, g, x, y: b.mul(g, b.exp(x)))
@@ -237,12 +243,18 @@ _unary(
     "1 / (1 + exp(-x)) without overflow: 0 at -inf, 1 at inf",
     lambda b, g, x, y: b.mul(g, b.mul(y, b.sub(1.0, y))),
 )
-_unary("logical_not", "not x", reason=TRUTH, domain=rules.boolean)
-_unary("is_nan", "whether x is NaN", reason=TRUTH, result=DType.BOOL, oracle="isnan")
+_unary("logical_not", "not x", reason=TRUTH, domain=rules.boolean, cheap=True)
+_unary("is_nan", "whether x is NaN", reason=TRUTH, result=DType.BOOL, oracle="isnan", cheap=True)
 
-_binary("add", "x + y; integers wrap", lambda b, g, x, y, z: (g, g), commutative=True)
-_binary("sub", "x - y; integers wrap", lambda b, g, x, y, z: (g, b.neg(g)))
-_binary("mul", "x * y; integers wrap", lambda b, g, x, y, z: (b.mul(g, y), b.mul(g, x)), commutative=True)
+_binary("add", "x + y; integers wrap", lambda b, g, x, y, z: (g, g), commutative=True, cheap=True)
+_binary("sub", "x - y; integers wrap", lambda b, g, x, y, z: (g, b.neg(g)), cheap=True)
+_binary(
+    "mul",
+    "x * y; integers wrap",
+    lambda b, g, x, y, z: (b.mul(g, y), b.mul(g, x)),
+    commutative=True,
+    cheap=True,
+)
 _binary(
     "div",
     "x / y; integers truncate towards 0 and give 0 for y = 0, their overflow wraps",
@@ -261,11 +273,13 @@ _binary(
     "the greater; NaN when either is. Equal operands: the gradient goes to the second, so relu(x) = maximum(x, 0) "
     "has gradient 0 at 0; hence operands must not be swapped before gradients are built",
     lambda b, g, x, y, z: _choose(b, g, b.gt(x, y)),
+    cheap=True,
 )
 _binary(
     "minimum",
     "the lesser; NaN when either is. Equal operands: the gradient goes to the second",
     lambda b, g, x, y, z: _choose(b, g, b.lt(x, y)),
+    cheap=True,
 )
 _binary(
     "mod",
@@ -287,9 +301,17 @@ for _name, _doc in {
     "gt": "x > y; false for NaN",
     "ge": "x >= y; false for NaN",
 }.items():
-    _binary(_name, _doc, reason=TRUTH, domain=None, result=DType.BOOL, commutative=_name in ("eq", "ne"))
+    _binary(
+        _name,
+        _doc,
+        reason=TRUTH,
+        domain=None,
+        result=DType.BOOL,
+        commutative=_name in ("eq", "ne"),
+        cheap=True,
+    )
 for _name, _doc in {"logical_and": "x and y", "logical_or": "x or y", "logical_xor": "x != y"}.items():
-    _binary(_name, _doc, reason=TRUTH, domain=rules.boolean, commutative=True)
+    _binary(_name, _doc, reason=TRUTH, domain=rules.boolean, commutative=True, cheap=True)
 
 
 def _where_rule(types: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -316,6 +338,7 @@ declare(
         _oracle("where"),
         gradient=_where_gradient,
         differentiable_inputs=(1, 2),
+        cheap=True,
     )
 )
 
@@ -348,5 +371,6 @@ declare(
         _cast_oracle,
         gradient=_cast_gradient,
         attributes=(rules.DTYPE,),
+        cheap=True,
     )
 )

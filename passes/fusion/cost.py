@@ -8,21 +8,13 @@ from graphc.passes.fusion.options import FusionOptions
 from graphc.primitives.declare import Kind, Primitive, primitive
 from graphc.types import product, same_dim
 
-_CHEAP = """
-    neg abs sign floor ceil round trunc logical_not is_nan cast add sub mul maximum minimum eq ne lt le
-    gt ge logical_and logical_or logical_xor where
-"""
-
-CHEAP_OPERATIONS = frozenset(_CHEAP.split())
-"""Scalar operations of a cycle or so: done again rather than kept in memory."""
-
 MOVES = (Kind.VIEW, Kind.RESHAPE, Kind.CONSTANT, Kind.IDENTITY)
 
 
 def is_cheap(node: Node) -> bool:
     """True when doing a node again costs next to nothing a scalar."""
-    kind = primitive(node.primitive).kind
-    return kind in MOVES or (kind is Kind.ELEMENTWISE and node.primitive in CHEAP_OPERATIONS)
+    declared = primitive(node.primitive)
+    return declared.kind in MOVES or declared.cheap
 
 
 def elements(value: Value, options: FusionOptions) -> int:
