@@ -40,12 +40,14 @@ struct gc_whole {
 // ---- one product: rows of a state with a packed block ----
 
 #define GC_CELL_REGISTERS (2 * GC_TILE_ROWS)  // accumulators of a tile
+#define GC_CELL_AHEAD 32                      // rows of a packed block by which its first tile fetches ahead
 
 template <class T, int R, int V>
 GC_INLINE void gc_cell_tile(int64_t rows, int64_t depth, const T* a, int64_t a_row, const T* b, T* c, int64_t c_row,
-                            bool accumulate) {
-  if (rows == R) gc_tile<T, R, V, GC_ROWS>(depth, a, a_row, 1, b, V * GC_LANES(T), nullptr, c, c_row, accumulate);
-  else if constexpr (R > 1) gc_cell_tile<T, R - 1, V>(rows, depth, a, a_row, b, c, c_row, accumulate);
+                            bool accumulate, int64_t ahead = 0) {
+  if (rows == R)
+    gc_tile<T, R, V, GC_ROWS>(depth, a, a_row, 1, b, V * GC_LANES(T), nullptr, c, c_row, accumulate, ahead);
+  else if constexpr (R > 1) gc_cell_tile<T, R - 1, V>(rows, depth, a, a_row, b, c, c_row, accumulate, ahead);
 }
 
 // Tiles of about equal height, none above what the registers hold: run(row, rows) for each.
@@ -59,6 +61,11 @@ GC_INLINE void gc_cell_rows(int64_t rows, const Run& run) {
 }
 
 GC_INLINE int64_t gc_cell_blocks(int64_t units, int64_t width) { return gc_ceil_div(units, width); }
+
+// Blocks go up on one step and down on the next: those that the last step read last are still in L2.
+GC_INLINE int64_t gc_cell_turn(int64_t step, int64_t turn, int64_t begin, int64_t end) {
+  return step % 2 ? begin + end - 1 - turn : turn;
+}
 
 // packed[k][gate][lane] = weight[gate * units + unit + lane][k] for the units of a block.
 template <class T, int V, int U>
@@ -98,13 +105,15 @@ void gc_recurrence(const gc_sequence& s, const T* weight, T* packed, const T* fi
     for (int64_t step = 0; step < s.steps; ++step) {
       const int64_t t = s.time(step), before = s.before(step);
       const T* from = before < 0 ? first : h + before * state;
-      for (int64_t block = begin; block < end; ++block) {
+      for (int64_t turn = begin; turn < end; ++turn) {
+        const int64_t block = gc_cell_turn(step, turn, begin, end);
         const int64_t unit = block * U * L, count = gc_min_of(U * L, s.units - unit);
         gc_cell_rows<V>(s.rows, [&](int64_t row, int64_t rows) {
           alignas(64) T sums[GC_CELL_REGISTERS * L];
           for (int64_t i = 0; i < rows; ++i) cell.fetch(t, row + i, unit);
           gc_cell_tile<T, GC_CELL_REGISTERS / V, V>(rows, s.units, from + row * s.units, s.units,
-                                                    packed + block * s.units * V * L, sums, V * L, false);
+                                                    packed + block * s.units * V * L, sums, V * L, false,
+                                                    row == 0 ? GC_CELL_AHEAD * V * L : 0);
           for (int64_t i = 0; i < rows; ++i)
             if (count == U * L) cell.step(t, before, row + i, unit, gc_whole<U * L>{}, sums + i * V * L);
             else cell.step(t, before, row + i, unit, count, sums + i * V * L);

@@ -61,12 +61,14 @@ void gc_recurrence_gradient(const gc_sequence& s, const T* weight, T* packed, T*
       if (team > 1) {
 #pragma omp barrier
       }
-      for (int64_t block = begin; block < end; ++block)
+      for (int64_t turn = begin; turn < end; ++turn) {
+        const int64_t block = gc_cell_turn(step, turn, begin, end);
         gc_cell_rows<V>(s.rows, [&](int64_t row, int64_t rows) {
           gc_cell_tile<T, GC_CELL_REGISTERS / V, V>(rows, depth, ds + (t * s.rows + row) * depth, depth,
                                                     packed + block * depth * W, carried + row * pitch + block * W,
-                                                    pitch, Cell::keeps);
+                                                    pitch, Cell::keeps, row == 0 ? GC_CELL_AHEAD * W : 0);
         });
+      }
     }
     if (dh0)
       for (int64_t row = 0; row < s.rows; ++row)

@@ -92,7 +92,7 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
     vec right[V];
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + (Reads == GC_GATHERED ? offsets[k] : 0) + j * L);
-    if (Reads != GC_GATHERED && V <= GC_TILE_VECTORS)
+    if (Reads != GC_GATHERED && V <= 2 * GC_TILE_VECTORS)
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) __builtin_prefetch(b + b_ahead + j * L);
 #pragma GCC unroll 16
