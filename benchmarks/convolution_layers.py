@@ -230,7 +230,7 @@ def calls(
 ) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """For each direction: ours and torch's call on the same arrays."""
     n, out, k = batch, layer.out, layer.kernel
-    window = (k, k, layer.stride, layer.stride, layer.pad, layer.pad, 1, 1)
+    window = (k, k, layer.stride, layer.stride, layer.pad, layer.pad, 1, 1, *(1, 1, 1, 1, 0, 1))
     sides = (layer.side, layer.side, out, out)
     shape = np.array([n, layer.groups, layer.inputs, layer.outputs, *sides, *window], np.int64)
     generator = np.random.default_rng(1)

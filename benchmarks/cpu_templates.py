@@ -143,7 +143,7 @@ def convolutions(library: ctypes.CDLL, limit: Limit) -> None:
     """Forward and both gradients beside torch's (oneDNN), which allocates its output."""
     for batch, inputs, side, outputs, kernel, stride, pad, groups in CONVOLUTIONS:
         out = (side + 2 * pad - kernel) // stride + 1
-        window = (kernel, kernel, stride, stride, pad, pad, 1, 1)
+        window = (kernel, kernel, stride, stride, pad, pad, 1, 1, *(1, 1, 1, 1, 0, 1))
         shape = np.array([batch, groups, inputs, outputs, side, side, out, out, *window], np.int64)
         x = np.random.randn(batch, inputs, side, side).astype(np.float32)
         w = np.random.randn(outputs, inputs // groups, kernel, kernel).astype(np.float32)

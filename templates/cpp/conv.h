@@ -1,13 +1,13 @@
-// Convolution of images, its gradient to the data and its gradient to the weight, as products that build their operand
-// from the image on the way (no im2col buffer).
+// Convolution of rows, images and volumes, its gradient to the data and its gradient to the weight, as products that
+// build their operand from the image on the way (no im2col buffer).
 //
-// Called by generated code with a shape (1-d: height 1, kernel_height 1) and contiguous tensors
-//   x (batch, in_channels, height, width), w (out_channels, in_channels / groups, kernel_height, kernel_width),
-//   y (batch, out_channels, out_height, out_width), out = (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1:
+// Called by generated code with a shape (image.h) and contiguous tensors
+//   x (batch, in_channels, [[depth,] height,] width), w (out_channels, in_channels / groups, [[kernel_depth, ...),
+//   y (batch, out_channels, [[out_depth, ...), out = (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1:
 //
 //   gc_conv_forward<float>(shape, x, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count,
 //                                           const float* acc) {
-//     float* out = y + (image * out_channels + channel) * pixels + pixel;   // pixels = out_height * out_width
+//     float* out = y + (image * out_channels + channel) * pixels + pixel;   // pixels = out_height * out_width, ...
 //     #pragma omp simd
 //     for (int64_t i = 0; i < count; ++i) out[i] = gc_max(acc[i] + bias[channel], 0.0f);
 //   });
@@ -46,7 +46,7 @@ GC_INLINE gc_shifts gc_shifts_of(const gc_conv_shape& s) {
   p.pitch = s.out_width + (s.kernel_width - 1) * s.dilation_width / s.stride_width;
   p.halo = (s.kernel_height - 1) * s.dilation_height / s.stride_height;
   p.phases = s.stride_height * s.stride_width;
-  const int64_t row = s.group_in() * p.phases * p.pitch;
+  const int64_t row = s.group_planes() * p.phases * p.pitch;
   const int64_t room = GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
   const int64_t most = row > 0 ? room / row - p.halo : 0;
   if (most < 1 || s.out_height < 1 || s.filter() > GC_MOST_OFFSETS) return p;
@@ -76,7 +76,7 @@ struct gc_shifted_image {
 };
 
 GC_NOINLINE void gc_fill_offsets(const gc_conv_shape& s, const gc_shifts& p, int32_t* offsets) {
-  for (int64_t channel = 0; channel < s.group_in(); ++channel)
+  for (int64_t channel = 0; channel < s.group_planes(); ++channel)
     for (int64_t i = 0; i < s.kernel_height; ++i)
       for (int64_t j = 0; j < s.kernel_width; ++j) {
         const int64_t y = i * s.dilation_height, x = j * s.dilation_width;
@@ -88,11 +88,14 @@ GC_NOINLINE void gc_fill_offsets(const gc_conv_shape& s, const gc_shifts& p, int
 
 // Output rows from `line` on: their part of the padded image, each phase that the kernel touches a plane of its own.
 template <class T>
-GC_NOINLINE void gc_copy_band(const gc_conv_shape& s, const gc_shifts& p, const T* image, int64_t line, T* to) {
-  for (int64_t channel = 0; channel < s.group_in(); ++channel)
+GC_NOINLINE void gc_copy_band(const gc_conv_shape& s, const gc_shifts& p, const T* group, int64_t image, int64_t line,
+                              T* to) {
+  for (int64_t channel = 0; channel < s.group_planes(); ++channel) {
+    const T* plane = s.plane_of(group, image, channel);
     for (int64_t phase = 0; phase < p.phases; ++phase, to += (p.lines + p.halo) * p.pitch)
-      gc_copy_lines(s, image + channel * s.plane(), phase / s.stride_width, phase % s.stride_width, line,
-                    p.lines + p.halo, (int64_t)0, p.pitch, to);
+      gc_copy_lines(s, plane, phase / s.stride_width, phase % s.stride_width, line, p.lines + p.halo, (int64_t)0,
+                    p.pitch, to);
+  }
 }
 
 // For the gradient to the data the kernel is turned round, and its channels exchanged: to[i][o][place] from
@@ -107,7 +110,7 @@ GC_NOINLINE void gc_turn_weight(int64_t out, int64_t in, int64_t kernel, const T
 
 template <class T, bool Turned, class Epilogue>
 void gc_conv_shifted(const gc_conv_shape& s, const gc_shifts& p, const T* x, const T* w, const Epilogue& epilogue) {
-  const int64_t items = s.groups * s.batch * p.bands;
+  const int64_t items = s.groups * s.slices() * p.bands;
   const int64_t weights = s.group_out() * s.filter();
   const int64_t threads = gc_min_of(items, gc_threads_for((double)items * weights * p.lines * p.pitch));
   const gc_scratch_view team = gc_scratch_now;
@@ -119,15 +122,16 @@ void gc_conv_shifted(const gc_conv_shape& s, const gc_shifts& p, const T* x, con
     int64_t turned = -1;  // the group whose weight lies turned in the workspace
 #pragma omp for schedule(static)
     for (int64_t item = 0; item < items; ++item) {
-      const int64_t group = item / p.bands / s.batch, image = item / p.bands % s.batch;
+      const int64_t group = item / p.bands / s.slices(), image = item / p.bands % s.slices();
       const int64_t line = item % p.bands * p.lines, lines = gc_min_of(p.lines, s.out_height - line);
       const T* weight = w + group * weights;
       if (Turned) {
-        if (turned != group) gc_turn_weight(s.group_in(), s.group_out(), s.kernel(), weight, work.weight);
+        if (turned != group) gc_turn_weight(s.group_in(), s.group_out(), s.kernel_volume(), weight, work.weight);
         turned = group;
         weight = work.weight;
       }
-      gc_copy_band(s, p, x + (image * s.in_channels + group * s.group_in()) * s.plane(), line, work.right);
+      gc_copy_band(s, p, x + group * s.group_in() * s.volume(), image, line, work.right);
+      const int64_t first = image % s.out_depth * s.pixels() + line * s.out_width;
       gc_contract_region<T>(0, s.group_out(), 0, (lines - 1) * p.pitch + s.out_width, s.filter(),
                             gc_matrix<T>{weight, s.filter(), 1}, gc_shifted_image<T>{work.right, work.offsets},
                             [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
@@ -136,8 +140,8 @@ void gc_conv_shifted(const gc_conv_shape& s, const gc_shifts& p, const T* x, con
                                 for (int64_t j = 0; j < columns; j += p.pitch - at, at = 0, ++y) {
                                   const int64_t count = gc_min_of(columns - j, s.out_width - at);
                                   if (count > 0)
-                                    epilogue(image, group * s.group_out() + m + i, (line + y) * s.out_width + at, count,
-                                             sums + i * sums_row + j);
+                                    epilogue(image / s.out_depth, group * s.group_out() + m + i,
+                                             first + y * s.out_width + at, count, sums + i * sums_row + j);
                                 }
                               }
                             });
@@ -162,12 +166,13 @@ GC_INLINE void gc_for_each_image(int64_t pixels, int64_t n, int64_t count, const
 // The image packed block by block: images and pixels are one long axis, so that small images share a block.
 template <class T, class Epilogue>
 void gc_conv_packed(const gc_conv_shape& s, const T* x, const T* w, const Epilogue& epilogue) {
-  gc_contract_many<T>(s.groups, s.group_out(), s.batch * s.pixels(), s.filter(), [&](int64_t group, const auto& run) {
+  const int64_t columns = s.slices() * s.pixels();
+  gc_contract_many<T>(s.groups, s.group_out(), columns, s.filter(), [&](int64_t group, const auto& run) {
     run(gc_matrix<T>{w + group * s.group_out() * s.filter(), s.filter(), 1},
-        gc_image_columns<T>{x + group * s.group_in() * s.plane(), s},
-        [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
+        gc_image_columns<T>{x + group * s.group_in() * s.volume(), s},
+        [&](int64_t m, int64_t rows, int64_t n, int64_t count, const T* sums, int64_t sums_row) {
           for (int64_t i = 0; i < rows; ++i)
-            gc_for_each_image(s.pixels(), n, columns, sums + i * sums_row,
+            gc_for_each_image(s.out_volume(), n, count, sums + i * sums_row,
                               [&](int64_t image, int64_t pixel, int64_t count, const T* acc) {
                                 epilogue(image, group * s.group_out() + m + i, pixel, count, acc);
                               });
@@ -189,20 +194,23 @@ GC_INLINE void gc_conv_forward(const gc_conv_shape& shape, const T* x, const T* 
 // product of two planes.
 template <class T, class Epilogue>
 void gc_depthwise_weight_gradient(const gc_conv_shape& s, const T* x, const T* dy, const Epilogue& epilogue) {
-  const int64_t threads = gc_min_of(s.groups, gc_threads_for((double)s.batch * s.groups * s.kernel() * s.pixels() / 4));
+  const int64_t taps = s.kernel_volume();
+  const int64_t threads = gc_min_of(s.groups, gc_threads_for((double)s.slices() * s.groups * taps * s.pixels() / 4));
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
-  for (int64_t item = 0; item < s.groups * s.kernel(); ++item) {
-    const int64_t group = item / s.kernel(), place = item % s.kernel();
-    const int64_t offset_y = place / s.kernel_width * s.dilation_height - s.pad_height;
+  for (int64_t item = 0; item < s.groups * taps; ++item) {
+    const int64_t group = item / taps, place = item % taps;
+    const int64_t offset_y = place / s.kernel_width % s.kernel_height * s.dilation_height - s.pad_height;
     const int64_t offset_x = place % s.kernel_width * s.dilation_width - s.pad_width;
     const gc_span down = gc_inside(0, s.out_height, s.height, s.stride_height, 0, offset_y);
     const gc_span across = gc_inside(0, s.out_width, s.width, s.stride_width, 0, offset_x);
     T sum = 0;
-    for (int64_t image = 0; image < s.batch; ++image) {
-      const T* in = x + (image * s.in_channels + group) * s.plane() + offset_x;
-      const T* out = dy + (image * s.out_channels + group) * s.pixels();
+    for (int64_t image = 0; image < s.slices(); ++image) {
+      const T* plane = s.plane_of(x + group * s.volume(), image, place / s.kernel());
+      if (plane == nullptr) continue;
+      const T* out = dy + (image / s.out_depth * s.out_channels + group) * s.out_volume();
+      out += image % s.out_depth * s.pixels();
       for (int64_t y = down.begin; y < down.end; ++y) {
-        const T* GC_RESTRICT a = in + (y * s.stride_height + offset_y) * s.width;
+        const T* GC_RESTRICT a = plane + (y * s.stride_height + offset_y) * s.width + offset_x;
         const T* GC_RESTRICT b = out + y * s.out_width;
         if (s.stride_width == 1) {
 #pragma omp simd reduction(+ : sum)
@@ -221,7 +229,7 @@ void gc_depthwise_weight_gradient(const gc_conv_shape& s, const T* x, const T* d
 template <class T, class Epilogue>
 void gc_weight_gradient_in_chunks(const gc_conv_shape& s, const T* x, const T* dy, const Epilogue& epilogue) {
   const int64_t chunks = gc_min_of<int64_t>(s.batch, 8), size = s.out_channels * s.filter();
-  const int64_t threads = gc_min_of(s.groups * chunks, gc_threads_for((double)size * s.batch * s.pixels()));
+  const int64_t threads = gc_min_of(s.groups * chunks, gc_threads_for((double)size * s.slices() * s.pixels()));
   T* const partial = ((gc_workspace<T>*)gc_thread_workspace())->weight;
   const gc_scratch_view team = gc_scratch_now;
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
@@ -231,9 +239,9 @@ void gc_weight_gradient_in_chunks(const gc_conv_shape& s, const T* x, const T* d
     const int64_t first = s.batch * chunk / chunks, images = s.batch * (chunk + 1) / chunks - first;
     T* const out = partial + chunk * size + group * s.group_out() * s.filter();
     gc_contract_region<T>(
-        0, s.filter(), 0, s.group_out(), images * s.pixels(),
-        gc_image_rows<T>{x + (first * s.in_channels + group * s.group_in()) * s.plane(), s},
-        gc_pixels_by_channel<T>{dy + (first * s.out_channels + group * s.group_out()) * s.pixels(), s},
+        0, s.filter(), 0, s.group_out(), images * s.out_volume(),
+        gc_image_rows<T>{x + (first * s.in_channels + group * s.group_in()) * s.volume(), s},
+        gc_pixels_by_channel<T>{dy + (first * s.out_channels + group * s.group_out()) * s.out_volume(), s},
         [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
           for (int64_t j = 0; j < columns; ++j)
             for (int64_t i = 0; i < rows; ++i) out[(n + j) * s.filter() + m + i] = sums[i * sums_row + j];
@@ -249,9 +257,10 @@ void gc_weight_gradient_in_chunks(const gc_conv_shape& s, const T* x, const T* d
 // dw^T = (image rows) (dy by channel): the long sum runs over images and pixels.
 template <class T, class Epilogue>
 void gc_weight_gradient_whole(const gc_conv_shape& s, const T* x, const T* dy, const Epilogue& epilogue) {
-  gc_contract_many<T>(s.groups, s.filter(), s.group_out(), s.batch * s.pixels(), [&](int64_t group, const auto& run) {
-    run(gc_image_rows<T>{x + group * s.group_in() * s.plane(), s},
-        gc_pixels_by_channel<T>{dy + group * s.group_out() * s.pixels(), s},
+  const int64_t depth = s.slices() * s.pixels();
+  gc_contract_many<T>(s.groups, s.filter(), s.group_out(), depth, [&](int64_t group, const auto& run) {
+    run(gc_image_rows<T>{x + group * s.group_in() * s.volume(), s},
+        gc_pixels_by_channel<T>{dy + group * s.group_out() * s.out_volume(), s},
         [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
           T piece[GC_TILE_ROWS];
           for (int64_t j = 0; j < columns; ++j) {
@@ -278,21 +287,23 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
 
 // ---- gradient to the data ----
 
-// Adds pixels of one row of w^T dy, row (channel, place in the kernel), to dx where the kernel lay: whole output rows
-// together, the ragged ends one by one.
+// Adds pixels of one row of w^T dy, row (plane, place in the kernel), to an image's dx where the kernel lay: whole output
+// rows together, the ragged ends one by one.
 template <class T>
 GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, gc_tap tap, gc_pixel pixel, int64_t count, const T* acc,
                                 T* dx) {
   const int64_t offset_y = tap.y * s.dilation_height, offset_x = tap.x * s.dilation_width;
   while (count > 0) {
     const int64_t piece = gc_min_of(count, s.out_width - pixel.x), lines = pixel.lines(s, count);
-    const gc_span down = gc_inside(pixel.y, pixel.y + lines, s.height, s.stride_height, s.pad_height, offset_y);
-    const gc_span across = gc_inside(pixel.x, pixel.x + piece, s.width, s.stride_width, s.pad_width, offset_x);
-    const T* from = acc + (down.begin - pixel.y) * piece + (across.begin - pixel.x);
-    T* to = dx + (down.begin * s.stride_height - s.pad_height + offset_y) * s.width + across.begin * s.stride_width -
-            s.pad_width + offset_x;
-    gc_add_pieces(across.end - across.begin, down.end - down.begin, from, piece, to, s.stride_width,
-                  s.stride_height * s.width);
+    if (T* const plane = s.plane_of(dx, pixel.image, tap.channel)) {
+      const gc_span down = gc_inside(pixel.y, pixel.y + lines, s.height, s.stride_height, s.pad_height, offset_y);
+      const gc_span across = gc_inside(pixel.x, pixel.x + piece, s.width, s.stride_width, s.pad_width, offset_x);
+      const T* from = acc + (down.begin - pixel.y) * piece + (across.begin - pixel.x);
+      T* to = plane + (down.begin * s.stride_height - s.pad_height + offset_y) * s.width +
+              across.begin * s.stride_width - s.pad_width + offset_x;
+      gc_add_pieces(across.end - across.begin, down.end - down.begin, from, piece, to, s.stride_width,
+                    s.stride_height * s.width);
+    }
     acc += lines * piece;
     count -= lines * piece;
     pixel.step(s, lines * piece);
@@ -302,7 +313,7 @@ GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, gc_tap tap, gc_pixel pix
 template <class T, class Epilogue>
 void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, const Epilogue& epilogue) {
   const int64_t products = s.batch * s.groups;
-  const int64_t threads = gc_threads_for((double)products * s.group_out() * s.filter() * s.pixels());
+  const int64_t threads = gc_threads_for((double)products * s.group_out() * s.filter() * s.out_volume());
   // Few images: their channels are shared out too. Either way one thread owns the elements it adds to.
   const int64_t parts =
       gc_max_of<int64_t>(1, gc_min_of(s.group_in(), gc_ceil_div(threads, gc_max_of<int64_t>(1, products))));
@@ -312,29 +323,34 @@ void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, c
     const gc_scratch_scope share(team, omp_get_thread_num());
     const int64_t image = item / parts / s.groups, group = item / parts % s.groups, part = item % parts;
     const int64_t first = s.group_in() * part / parts, last = s.group_in() * (part + 1) / parts;
-    T* sums = dx + (image * s.in_channels + group * s.group_in()) * s.plane();
-    __builtin_memset(sums + first * s.plane(), 0, (last - first) * s.plane() * sizeof(T));
+    T* sums = dx + (image * s.in_channels + group * s.group_in()) * s.volume();
+    __builtin_memset(sums + first * s.volume(), 0, (last - first) * s.volume() * sizeof(T));
     gc_contract_region<T>(
-        first * s.kernel(), last * s.kernel(), 0, s.pixels(), s.group_out(),
+        first * s.kernel_volume(), last * s.kernel_volume(), 0, s.out_volume(), s.group_out(),
         gc_matrix<T>{w + group * s.group_out() * s.filter(), 1, s.filter()},
-        gc_matrix<T>{dy + (image * s.out_channels + group * s.group_out()) * s.pixels(), s.pixels(), 1},
+        gc_matrix<T>{dy + (image * s.out_channels + group * s.group_out()) * s.out_volume(), s.out_volume(), 1},
         [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* acc, int64_t acc_row) {
           gc_tap tap(s, m);
           const gc_pixel pixel(s, n);
           for (int64_t i = 0; i < rows; ++i, tap.step(s))
-            gc_scatter_row(s, tap, pixel, columns, acc + i * acc_row, sums + tap.channel * s.plane());
+            gc_scatter_row(s, tap, pixel, columns, acc + i * acc_row, sums);
         });
     for (int64_t channel = first; channel < last; ++channel)
-      epilogue(image, group * s.group_in() + channel, (int64_t)0, s.plane(), (const T*)sums + channel * s.plane());
+      epilogue(image, group * s.group_in() + channel, (int64_t)0, s.volume(), (const T*)sums + channel * s.volume());
   }
 }
 
 // With stride 1 the gradient is itself a convolution, of dy with the turned kernel.
 GC_INLINE gc_conv_shape gc_turned(const gc_conv_shape& s) {
-  const int64_t pad_height = s.dilation_height * (s.kernel_height - 1) - s.pad_height;
-  const int64_t pad_width = s.dilation_width * (s.kernel_width - 1) - s.pad_width;
-  return {s.batch, s.groups, s.out_channels, s.in_channels, s.out_height, s.out_width, s.height, s.width,
-          s.kernel_height, s.kernel_width, 1, 1, pad_height, pad_width, s.dilation_height, s.dilation_width};
+  gc_conv_shape t = s;
+  t.in_channels = s.out_channels, t.out_channels = s.in_channels;
+  t.depth = s.out_depth, t.height = s.out_height, t.width = s.out_width;
+  t.out_depth = s.depth, t.out_height = s.height, t.out_width = s.width;
+  t.stride_depth = t.stride_height = t.stride_width = 1;
+  t.pad_depth = s.dilation_depth * (s.kernel_depth - 1) - s.pad_depth;
+  t.pad_height = s.dilation_height * (s.kernel_height - 1) - s.pad_height;
+  t.pad_width = s.dilation_width * (s.kernel_width - 1) - s.pad_width;
+  return t;
 }
 
 template <class T, class Epilogue>
@@ -345,12 +361,14 @@ GC_INLINE void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, co
   const bool fits = s.group_out() * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
   // A small image grows by padding, and the product with it; adding up costs about 12 rows of the other product.
   const int64_t rows = gc_max_of<int64_t>(4, s.group_in());
-  const bool cheaper = shifts.computed * s.group_out() * rows < s.pixels() * (s.group_out() + 12) * s.group_in();
-  if (s.stride_height == 1 && s.stride_width == 1 && shifts.worthwhile && fits && cheaper)
+  const bool cheaper =
+      s.depth * shifts.computed * s.group_out() * rows < s.out_volume() * (s.group_out() + 12) * s.group_in();
+  const bool dense = s.stride_depth == 1 && s.stride_height == 1 && s.stride_width == 1;
+  if (dense && shifts.worthwhile && fits && cheaper)
     gc_conv_shifted<T, true>(
         turned, shifts, dy, w,
         gc_segments_of<T>([&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
-          T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;
+          T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.volume() + pixel;
 #pragma omp simd
           for (int64_t i = 0; i < count; ++i) sums[i] = acc[i];
           epilogue(image, channel, pixel, count, (const T*)sums);

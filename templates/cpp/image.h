@@ -7,32 +7,55 @@
 
 #include "gemm.h"
 
+// One spatial axis: height 1; two: the depths as they are given here.
 struct gc_conv_shape {
   int64_t batch, groups, in_channels, out_channels;
   int64_t height, width, out_height, out_width;
   int64_t kernel_height, kernel_width, stride_height, stride_width;
   int64_t pad_height, pad_width, dilation_height, dilation_width;
+  int64_t depth = 1, out_depth = 1, kernel_depth = 1, stride_depth = 1, pad_depth = 0, dilation_depth = 1;
 
   int64_t group_in() const { return in_channels / groups; }
   int64_t group_out() const { return out_channels / groups; }
-  int64_t kernel() const { return kernel_height * kernel_width; }
-  int64_t filter() const { return group_in() * kernel(); }  // elements of one output channel's weight
   int64_t plane() const { return height * width; }
   int64_t pixels() const { return out_height * out_width; }
+  int64_t volume() const { return depth * plane(); }
+  int64_t out_volume() const { return out_depth * pixels(); }
+
+  // A volume is convolved as images: each output slice is an image of its own, whose channels are the slices of x that
+  // the kernel's slices meet, a channel's one after the other as they lie in the weight.
+  int64_t slices() const { return batch * out_depth; }
+  int64_t group_planes() const { return group_in() * kernel_depth; }
+  int64_t kernel() const { return kernel_height * kernel_width; }
+  int64_t kernel_volume() const { return kernel_depth * kernel(); }
+  int64_t filter() const { return group_planes() * kernel(); }  // elements of one output channel's weight
   bool depthwise() const { return group_in() == 1 && group_out() == 1; }
+
+  // The plane of x that plane `channel` of a group is for the output slice `image`; null beside the volume. `data`
+  // begins with the group's first channel.
+  template <class T>
+  T* plane_of(T* data, int64_t image, int64_t channel) const {
+    if (kernel_depth == 1 && out_depth == 1 && depth == 1 && pad_depth == 0)
+      return data + (image * in_channels + channel) * plane();
+    const int64_t tap = channel % kernel_depth * dilation_depth - pad_depth;
+    const int64_t z = image % out_depth * stride_depth + tap;
+    if (z < 0 || z >= depth) return nullptr;
+    return data + ((image / out_depth * in_channels + channel / kernel_depth) * depth + z) * plane();
+  }
 
   // A kernel of one pixel sees an image as one long row.
   __attribute__((always_inline)) gc_conv_shape flattened() const {
     gc_conv_shape flat = *this;
-    if (kernel() == 1 && stride_height == 1 && stride_width == 1 && pad_height == 0 && pad_width == 0) {
-      flat.height = flat.out_height = 1;
-      flat.width = flat.out_width = plane();
+    const bool dense = stride_depth == 1 && stride_height == 1 && stride_width == 1;
+    if (kernel_volume() == 1 && dense && pad_depth == 0 && pad_height == 0 && pad_width == 0) {
+      flat.depth = flat.out_depth = flat.height = flat.out_height = 1;
+      flat.width = flat.out_width = volume();
     }
     return flat;
   }
 };
 
-// One row of the filter: an input channel and a place in the kernel. Steps from row to row without dividing.
+// One row of the filter: an input plane and a place in the kernel. Steps from row to row without dividing.
 struct gc_tap {
   int64_t channel, y, x;
 
@@ -45,7 +68,7 @@ struct gc_tap {
   }
 };
 
-// One column of the image's matrix: an output pixel of an image.
+// One column of the image's matrix: an output pixel of an image, or of a slice.
 struct gc_pixel {
   int64_t image, y, x;
 
@@ -186,10 +209,11 @@ GC_NOINLINE void gc_add_pieces(int64_t count, int64_t repeats, const T* GC_RESTR
 }
 
 // What a weight at (offset_y, offset_x) of the kernel meets: `lines` output rows from y on, `count` pixels of each from
-// x.
+// x; a plane that is null holds zeros.
 template <class T>
 GC_NOINLINE void gc_copy_lines(const gc_conv_shape& s, const T* plane, int64_t offset_y, int64_t offset_x, int64_t y,
                                int64_t lines, int64_t x, int64_t count, T* to) {
+  if (plane == nullptr) return gc_zero_pieces(lines * count, 1, to, 0);
   const gc_span down = gc_inside(y, y + lines, s.height, s.stride_height, s.pad_height, offset_y);
   const gc_span across = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
   gc_zero_pieces((down.begin - y) * count, 1, to, 0);
@@ -206,7 +230,7 @@ GC_NOINLINE void gc_copy_lines(const gc_conv_shape& s, const T* plane, int64_t o
 
 // ---- the image as an operand ----
 
-// Right operand: row (channel, kernel y, kernel x), column (image, pixel): what that weight meets at that pixel.
+// Right operand: row (plane, kernel y, kernel x), column (image, pixel): what that weight meets at that pixel.
 template <class T>
 struct gc_image_columns {
   const T* data;  // of the group's first channel
@@ -233,23 +257,22 @@ struct gc_image_columns {
   void pack_run(int64_t k, int64_t depth, int64_t image, int64_t y, int64_t x, int64_t count, int64_t width,
                 T* out) const {
     const gc_conv_shape& s = shape;
-    const T* source = data + image * s.in_channels * s.plane();
-    const int64_t kernel = s.kernel(), step = kernel * width;
+    const int64_t kernel = s.kernel_volume(), step = kernel * width;
     for (int64_t place = 0; place < kernel; ++place) {
       const int64_t channel = k > place ? gc_ceil_div(k - place, kernel) : 0;
       const int64_t row = channel * kernel + place - k;
       if (row >= depth) continue;
       const int64_t repeats = gc_ceil_div(depth - row, kernel);
-      const int64_t offset_y = place / s.kernel_width * s.dilation_height;
+      const int64_t offset_y = place / s.kernel_width % s.kernel_height * s.dilation_height;
       const int64_t offset_x = place % s.kernel_width * s.dilation_width;
       const int64_t in_y = y * s.stride_height - s.pad_height + offset_y;
+      const T* plane = s.plane_of(data, image, channel * s.kernel_depth + place / s.kernel());
       gc_span in = gc_inside(x, x + count, s.width, s.stride_width, s.pad_width, offset_x);
-      if (in_y < 0 || in_y >= s.height) in = {x + count, x + count};
+      if (plane == nullptr || in_y < 0 || in_y >= s.height) in = {x + count, x + count};
       T* to = out + row * width;
       gc_zero_pieces(in.begin - x, repeats, to, step);
-      const T* from =
-          source + channel * s.plane() + in_y * s.width + in.begin * s.stride_width - s.pad_width + offset_x;
-      gc_copy_pieces(in.end - in.begin, repeats, from, s.stride_width, s.plane(), to + (in.begin - x), step);
+      const T* from = plane + in_y * s.width + in.begin * s.stride_width - s.pad_width + offset_x;
+      gc_copy_pieces(in.end - in.begin, repeats, from, s.stride_width, s.volume(), to + (in.begin - x), step);
       gc_zero_pieces(x + count - in.end, repeats, to + (in.end - x), step);
     }
   }
@@ -275,8 +298,7 @@ struct gc_image_rows {
   void copy_row(gc_tap tap, gc_pixel pixel, int64_t depth, T* to) const {
     while (depth > 0) {
       const int64_t count = gc_min_of(depth, shape.out_width - pixel.x), lines = pixel.lines(shape, depth);
-      gc_copy_lines(shape, data + (pixel.image * shape.in_channels + tap.channel) * shape.plane(),
-                    tap.y * shape.dilation_height, tap.x * shape.dilation_width, pixel.y, lines, pixel.x, count, to);
+      gc_copy_lines(shape, shape.plane_of(data, pixel.image, tap.channel), tap.y * shape.dilation_height, tap.x * shape.dilation_width, pixel.y, lines, pixel.x, count, to);
       to += lines * count;
       depth -= lines * count;
       pixel.step(shape, lines * count);
@@ -296,7 +318,7 @@ struct gc_pixels_by_channel {
   const T* at(int64_t, int64_t) const { return data; }
 
   void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
-    const int64_t pixels = shape.pixels();
+    const int64_t pixels = shape.out_volume();
     while (depth > 0) {
       const int64_t image = k / pixels, pixel = k % pixels, count = gc_min_of(depth, pixels - pixel);
       gc_pack_panel(data + (image * shape.out_channels + n) * pixels + pixel, (int64_t)1, pixels, count, columns, width,

@@ -1,5 +1,6 @@
 """Convolutions and their gradients through the templates and through reduction nests."""
 
+from graphc.codegen.cpp.anchors import has_template
 from support import cpp_cases as c
 from support.native_programs import Case, Native, check, joined
 
@@ -18,10 +19,12 @@ def test_planes_rows_and_volumes() -> None:
             c.convolution(kind, 6, 32, 40, (12, 10), (3, 3), 1, 1, 1, 1, name=f"winograd_{tag}"),
             c.convolution(kind, 2, 3, 5, (13,), (3,), 1, 2, 2, 1, name=f"row_{tag}"),
             c.convolution(kind, 2, 2, 4, (5, 6, 4), (2, 3, 2), 2, 1, 1, 2, name=f"volume_{tag}"),
+            c.convolution(kind, 2, 3, 5, (5, 7, 9), (3, 3, 3), 1, 1, 1, 1, name=f"dense_volume_{tag}"),
             c.convolution(kind, 2, 4, 4, (6, 5), (3, 3), 1, 1, 1, 1, dtype="f16", name=f"half_{tag}"),
             c.convolution(kind, 2, 4, 4, (6, 5), (3, 3), 1, 0, 1, 1, plain=False, name=f"turned_{tag}"),
         ]
     native = Native(joined([case.kernel for case in cases]))
+    assert all(has_template(case.kernel) for case in cases if "half" not in case.kernel.name)
     check(native, cases)
     workspaces = [b for b in native.program.buffers if b.role.value == "workspace"]
     assert [b.name for b in workspaces] == [

@@ -1,4 +1,4 @@
-"""templates/cpp/conv.h against torch in float64: strides, pads, dilations, groups, empty batches, threads."""
+"""templates/cpp/conv.h against torch in float64: planes and volumes, strides, pads, dilations, groups, threads."""
 
 import ctypes
 from dataclasses import dataclass
@@ -8,40 +8,39 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from support.conv_shapes import Sides, conv_shape, out_sides
 from support.native import build, call, targets
 
 Tensor = NDArray[np.floating]
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One convolution: the image, the kernel and its window."""
+    """One convolution: the image or volume, the kernel and its window, where it differs from 1, 0 and 1."""
 
     batch: int
     in_channels: int
-    image: Pair
+    image: Sides
     out_channels: int
-    kernel: Pair
-    stride: Pair = (1, 1)
-    pad: Pair = (0, 0)
-    dilation: Pair = (1, 1)
+    kernel: Sides
+    stride: Sides = ()
+    pad: Sides = ()
+    dilation: Sides = ()
     groups: int = 1
 
-    def out(self) -> Pair:
-        """Return height and width of the output."""
-        height, width = (
-            (self.image[i] + 2 * self.pad[i] - self.dilation[i] * (self.kernel[i] - 1) - 1) // self.stride[i]
-            + 1
-            for i in (0, 1)
-        )
-        return height, width
+    def steps(self) -> tuple[Sides, Sides, Sides]:
+        """Strides, pads and dilations."""
+        rank = len(self.kernel)
+        return self.stride or (1,) * rank, self.pad or (0,) * rank, self.dilation or (1,) * rank
+
+    def out(self) -> Sides:
+        """Return the sides of the output."""
+        return out_sides(self.image, self.kernel, *self.steps())
 
     def shape(self) -> NDArray[np.int64]:
-        """Return the sixteen integers of gc_conv_shape."""
-        channels = (self.in_channels, self.out_channels)
-        window = (*self.kernel, *self.stride, *self.pad, *self.dilation)
-        return np.array([self.batch, self.groups, *channels, *self.image, *self.out(), *window], np.int64)
+        """Return the integers of gc_conv_shape."""
+        channels = (self.groups, self.in_channels, self.out_channels)
+        return conv_shape(self.batch, *channels, self.image, self.kernel, *self.steps())
 
 
 CASES = [
@@ -61,6 +60,20 @@ CASES = [
     Case(1, 64, (20, 20), 64, (3, 3), pad=(1, 1)),
     Case(2, 3, (5, 5), 2, (5, 5)),
 ]
+VOLUMES = [
+    Case(2, 3, (7, 9, 11), 5, (3, 3, 3), pad=(1, 1, 1)),
+    Case(2, 16, (6, 14, 14), 24, (3, 3, 3), pad=(1, 1, 1)),
+    Case(1, 4, (9, 10, 13), 6, (3, 2, 4), stride=(2, 3, 2), pad=(1, 0, 2)),
+    Case(3, 2, (5, 7, 6), 7, (2, 3, 1), stride=(1, 2, 1), pad=(2, 1, 0), dilation=(3, 1, 2)),
+    Case(2, 6, (4, 8, 5), 9, (3, 3, 3), pad=(1, 1, 1), groups=3),
+    Case(2, 5, (6, 5, 7), 5, (3, 3, 3), stride=(2, 1, 2), pad=(1, 1, 1), groups=5),
+    Case(2, 33, (3, 5, 7), 17, (1, 1, 1)),
+    Case(2, 7, (5, 6, 7), 4, (1, 1, 1), stride=(3, 2, 4)),
+    Case(2, 5, (3, 6, 9), 8, (1, 3, 3), pad=(0, 1, 1)),
+    Case(1, 8, (11, 1, 1), 3, (5, 1, 1), pad=(2, 0, 0)),
+    Case(1, 3, (2, 2, 2), 4, (5, 5, 5), pad=(3, 2, 4)),
+    Case(1, 1, (1, 1, 1), 1, (1, 1, 1), pad=(1, 0, 1)),
+]
 
 
 def _random(shape: tuple[int, ...], seed: int, dtype: type[np.floating]) -> Tensor:
@@ -78,7 +91,8 @@ def _oracle(case: Case, x: Tensor, w: Tensor, dy: Tensor) -> tuple[Tensor, Tenso
     """Return output, gradient to the image, gradient to the weight, in float64."""
     image = torch.from_numpy(x).double().requires_grad_()
     weight = torch.from_numpy(w).double().requires_grad_()
-    y = torch.nn.functional.conv2d(image, weight, None, case.stride, case.pad, case.dilation, case.groups)
+    function = torch.nn.functional.conv2d if len(case.kernel) == 2 else torch.nn.functional.conv3d
+    y = function(image, weight, None, *case.steps(), case.groups)
     dx, dw = torch.autograd.grad(y, (image, weight), torch.from_numpy(dy).double())
     return y.detach().numpy(), dx.numpy(), dw.numpy()
 
@@ -106,13 +120,13 @@ def _assert_agrees(case: Case, dtype: type[np.floating], target: str = "native")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES + VOLUMES, ids=str)
 def test_forward_and_both_gradients(case: Case, dtype: type[np.floating]) -> None:
     _assert_agrees(case, dtype)
 
 
 @pytest.mark.parametrize("target", targets()[1:])
-@pytest.mark.parametrize("case", CASES[1:9], ids=str)
+@pytest.mark.parametrize("case", CASES[1:9] + VOLUMES[:4], ids=str)
 def test_other_instruction_sets(case: Case, target: str) -> None:
     _assert_agrees(case, np.float32, target)
 
@@ -134,6 +148,16 @@ def test_padding_is_zero_and_nan_stays_where_it_was() -> None:
     assert np.isfinite(y).all()
 
 
+def test_a_nan_in_a_volume_reaches_what_meets_it() -> None:
+    case = Case(1, 2, (6, 7, 8), 3, (3, 3, 3), pad=(1, 1, 1))
+    x, w, dy = _tensors(case)
+    x[0, 1, 0, 3, 4] = np.nan
+    y, _, _ = _run(case, x, w, dy)
+    assert np.isnan(y[:, :, 0:2, 2:5, 3:6]).all()
+    y[:, :, 0:2, 2:5, 3:6] = 0
+    assert np.isfinite(y).all()
+
+
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
     library = build("conv")
     for case in (
@@ -141,6 +165,7 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         CASES[3],
         Case(8, 16, (30, 30), 40, (3, 3), pad=(1, 1)),
         Case(4, 64, (30, 30), 64, (3, 3), groups=64),
+        Case(3, 8, (6, 30, 30), 40, (3, 3, 3), pad=(1, 1, 1)),
     ):
         tensors = _tensors(case)
         before = library.exchange_threads(ctypes.c_int(1))

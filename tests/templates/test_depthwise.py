@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from graphc.codegen.cpp.depthwise import depthwise_scratch
 from graphc.codegen.cpp.target import detect
+from support.conv_shapes import Sides, conv_shape, out_sides
 from support.native import build, call, targets
 
 Array = NDArray[np.floating]
@@ -30,20 +31,14 @@ class Case:
     pad: Pair = (1, 1)
     dilation: Pair = (1, 1)
 
-    def out(self) -> Pair:
+    def out(self) -> Sides:
         """Return height and width of the output."""
-        height, width = (
-            (self.image[i] + 2 * self.pad[i] - self.dilation[i] * (self.kernel[i] - 1) - 1) // self.stride[i]
-            + 1
-            for i in (0, 1)
-        )
-        return height, width
+        return out_sides(self.image, self.kernel, self.stride, self.pad, self.dilation)
 
     def shape(self) -> NDArray[np.int64]:
-        """Return the sixteen integers of gc_conv_shape."""
-        channels = (self.channels,) * 3
-        window = (*self.kernel, *self.stride, *self.pad, *self.dilation)
-        return np.array([self.batch, *channels, *self.image, *self.out(), *window], np.int64)
+        """Return the integers of gc_conv_shape."""
+        window = (self.kernel, self.stride, self.pad, self.dilation)
+        return conv_shape(self.batch, *(self.channels,) * 3, self.image, *window)
 
     def tensors(self, dtype: type[np.floating]) -> tuple[Array, Array, Array]:
         """Return the image, the weight and the gradient that comes back to the output."""

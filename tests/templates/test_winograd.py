@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from graphc.codegen.cpp.winograd import Winograd, WinogradGradient, winograd, winograd_gradient
 from graphc.types import DType
+from support.conv_shapes import conv_shape
 from support.native import build, call, targets
 
 Array = NDArray[np.float32]
@@ -27,10 +28,9 @@ class Case:
     plan: tuple[int, int, int] = (28, 64, 64)
 
     def shape(self) -> NDArray[np.int64]:
-        """Return the sixteen integers of gc_conv_shape."""
-        out = [side + 2 * pad - 2 for side, pad in zip(self.image, self.pad, strict=True)]
-        window = (3, 3, 1, 1, *self.pad, 1, 1)
-        return np.array([self.batch, 1, self.inputs, self.outputs, *self.image, *out, *window], np.int64)
+        """Return the integers of gc_conv_shape."""
+        window = ((3, 3), (1, 1), self.pad, (1, 1))
+        return conv_shape(self.batch, 1, self.inputs, self.outputs, self.image, *window)
 
     def tensors(self) -> tuple[Array, Array, Array]:
         """Return the image, the weight and the gradient that comes back to the output."""

@@ -1,7 +1,7 @@
 """Anchored kernels: a contraction from a template header, called with the kernel's nest as its epilogue.
 
 The templates hand finished rows of the result to the epilogue as (outer indices, start, count, sums); the nest is
-printed over such a row. What a template lacks (element types, three spatial axes) becomes an ordinary reduction nest.
+printed over such a row. What a template lacks (element types, four spatial axes) becomes an ordinary reduction nest.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def has_template(kernel: Kernel) -> bool:
     operands = [kernel.parameter(name).type for name in anchor.operands]
     if anchor.primitive == "scatter_add":
         return operands[1].dtype is anchor.accumulator
-    return anchor.result.rank <= 4 and all(type.dtype is anchor.accumulator for type in operands)
+    return anchor.result.rank <= 5 and all(type.dtype is anchor.accumulator for type in operands)
 
 
 def workspaces(kernel: Kernel, target: CpuTarget) -> tuple[Parameter, ...]:

@@ -5,7 +5,6 @@ Winograd's algorithm where it is cheaper (winograd.py), channels by themselves (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from graphc.codegen.cpp.depthwise import depthwise_scratch
@@ -80,13 +79,23 @@ def _winograd_gradient(kernel: Kernel, anchor: AnchorOperation) -> WinogradGradi
 def _geometry(call: Call, x: tuple[Dim, ...], w: tuple[Dim, ...], y: tuple[Dim, ...]) -> str:
     """Declare the gc_conv_shape of data x, weight w and result y; one spatial axis has height 1."""
     attributes = call.anchor.attributes
-    groups = attributes.get("groups", 1)
-
-    def plane(values: Sequence[Dim], filler: int) -> tuple[Dim, Dim]:
-        return (filler, values[0]) if len(values) == 1 else (values[0], values[1])
-
-    values: list[Dim] = [x[0], groups, x[1], w[0], *plane(x[2:], 1), *plane(y[2:], 1), *plane(w[2:], 1)]
-    values += [*plane(attributes["stride"], 1), *plane(attributes["pad"], 0), *plane(attributes["dilate"], 1)]
+    steps = [attributes[name] for name in ("stride", "pad", "dilate")]
+    axes: list[tuple[Dim, ...]] = list(zip(x[2:], y[2:], w[2:], *steps, strict=True))
+    if len(axes) == 1:
+        axes.insert(0, (1, 1, 1, 1, 0, 1))
+    height, width = axes[-2:]
+    values: list[Dim] = [
+        x[0],
+        attributes.get("groups", 1),
+        x[1],
+        w[0],
+        height[0],
+        width[0],
+        height[1],
+        width[1],
+    ]
+    values += [value for pair in zip(height[2:], width[2:], strict=True) for value in pair]
+    values += [value for axis in axes[:-2] for value in axis]
     name = call.names.new("shape")
     call.out.line(f"const gc_conv_shape {name} = {{{', '.join(map(dim_text, values))}}};")
     return name

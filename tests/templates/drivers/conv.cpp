@@ -1,10 +1,10 @@
-// conv.h the way generated code calls it; the shape comes as sixteen integers in the order of gc_conv_shape.
+// conv.h the way generated code calls it; the shape comes as integers in the order of gc_conv_shape.
 #include "conv.h"
 
 template <class T>
 static void forward(const gc_conv_shape& s, const T* x, const T* w, T* y) {
   gc_conv_forward<T>(s, x, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
-    T* out = y + (image * s.out_channels + channel) * s.pixels() + pixel;
+    T* out = y + (image * s.out_channels + channel) * s.out_volume() + pixel;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) out[i] = acc[i];
   });
@@ -49,7 +49,7 @@ GC_EXPORT void data_gradient_f64(const gc_conv_shape* s, const double* dy, const
 GC_EXPORT void forward_bias_relu_f32(const gc_conv_shape* s, const float* x, const float* w, const float* bias,
                                      float* y) {
   gc_conv_forward<float>(*s, x, w, [&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const float* acc) {
-    float* out = y + (image * s->out_channels + channel) * s->pixels() + pixel;
+    float* out = y + (image * s->out_channels + channel) * s->out_volume() + pixel;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) out[i] = gc_max(acc[i] + bias[channel], 0.0f);
   });
