@@ -125,6 +125,18 @@ GC_INLINE gc_weights<T> gc_weights_of(const Epilogue& epilogue) {
           }};
 }
 
+// ---- operands of another type ----
+
+// to[i] = from[i] in the type of the sums.
+template <class T, class S>
+void gc_widen(int64_t count, const S* from, T* to) {
+  const int64_t block = 1 << 14, blocks = gc_ceil_div(count, block);
+  const int64_t threads = gc_min_of(blocks, gc_threads_for((double)count));
+#pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
+  for (int64_t b = 0; b < blocks; ++b)
+    gc_convert<T>(gc_min_of(block, count - b * block), from + b * block, (int64_t)1, to + b * block);
+}
+
 // ---- pieces of image rows ----
 
 struct gc_span {

@@ -41,7 +41,7 @@ from graphc.ir.kernel import (
     Parameter,
     Store,
 )
-from graphc.types import DType, product, same_shape
+from graphc.types import DType, TensorType, product, same_shape
 
 _TEMPLATED = (DType.F32, DType.F64)
 _RECURRENCES = ("recurrence", "recurrence_gradient")
@@ -62,7 +62,8 @@ def has_template(kernel: Kernel) -> bool:
     operands = [kernel.parameter(name).type for name in anchor.operands]
     if anchor.primitive == "scatter_add":
         return operands[1].dtype is anchor.accumulator
-    return anchor.result.rank <= 5 and all(type.dtype is anchor.accumulator for type in operands)
+    # Operands of other floating types are converted before.
+    return anchor.result.rank <= 5 and all(type.dtype.is_float for type in operands)
 
 
 def workspaces(kernel: Kernel, target: CpuTarget) -> tuple[Parameter, ...]:
@@ -76,7 +77,8 @@ def workspaces(kernel: Kernel, target: CpuTarget) -> tuple[Parameter, ...]:
     found = list(convolution_workspaces(kernel, anchor, target))
     in_memory = anchor.primitive in _SUMS_IN_MEMORY and not sums_aside(kernel, anchor, target)
     if in_memory and not plain_output(kernel):
-        found.append(Parameter(WORKSPACE, anchor.result, Access.OUT))
+        result = TensorType(anchor.accumulator, anchor.result.shape)
+        found.append(Parameter(WORKSPACE, result, Access.OUT))
     return tuple(found)
 
 

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from graphc.codegen.cpp.convolutions import CONVOLUTIONS
 from graphc.codegen.cpp.equal import structure
 from graphc.codegen.cpp.nests import lower
 from graphc.codegen.cpp.schedule import (
@@ -51,8 +52,6 @@ _LANE_STEP = 16  # tiles and blocks are whole vectors on any CPU
 _KEY = re.compile(r"[0-9a-f]{16}")
 # Work, in vector additions, for which one thread may beat several, and the other way round.
 _UNSURE = (PARALLEL_COST // 8, PARALLEL_COST * 8)
-
-_CONVOLUTIONS = ("convolution", "convolution_data_gradient", "convolution_weight_gradient")
 
 Chosen = Mapping[str, str | int]
 
@@ -170,7 +169,7 @@ def alternatives(kernel: Kernel, target: CpuTarget) -> Iterator[Chosen]:
 def _algorithms(kernel: Kernel) -> Iterator[Chosen]:
     anchor = kernel.anchor
     assert anchor is not None
-    if anchor.primitive not in _CONVOLUTIONS or ALGORITHM in anchor.attributes:
+    if anchor.primitive not in CONVOLUTIONS or ALGORITHM in anchor.attributes:
         return
     first, second = (kernel.parameter(name).type.shape for name in anchor.operands)
     result, dtype = anchor.result.shape, anchor.accumulator

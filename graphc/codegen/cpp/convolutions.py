@@ -18,6 +18,7 @@ from graphc.types import Dim, TensorType
 if TYPE_CHECKING:
     from graphc.codegen.cpp.anchors import Call
 
+CONVOLUTIONS = ("convolution", "convolution_data_gradient", "convolution_weight_gradient")
 PACKED_WEIGHT = "anchor_weight"  # the parameter that holds a weight which its template packs
 SHARED_SUMS = "anchor_sums"  # the parameter in which a template's threads transform and sum together
 
@@ -25,7 +26,27 @@ SHARED_SUMS = "anchor_sums"  # the parameter in which a template's threads trans
 def convolution_workspaces(
     kernel: Kernel, anchor: AnchorOperation, target: CpuTarget
 ) -> tuple[Parameter, ...]:
-    """The buffers that all threads of a convolution's template share."""
+    """The buffers that all threads of a convolution's template share, and operands in the type of the sums."""
+    wide = tuple(
+        Parameter(_wide(position), TensorType(anchor.accumulator, type.shape), Access.OUT)
+        for position, type in _narrow(kernel, anchor)
+    )
+    return wide + _shared(kernel, anchor, target)
+
+
+def _narrow(kernel: Kernel, anchor: AnchorOperation) -> list[tuple[int, TensorType]]:
+    """The operands that are not of the sums' type, by position: the templates read them converted."""
+    types = [kernel.parameter(name).type for name in anchor.operands]
+    found = [(k, type) for k, type in enumerate(types) if type.dtype is not anchor.accumulator]
+    return found if anchor.primitive in CONVOLUTIONS else []
+
+
+def _wide(position: int) -> str:
+    """The parameter that holds a converted operand."""
+    return f"anchor_operand{position}"
+
+
+def _shared(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> tuple[Parameter, ...]:
     plan, gradient = _winograd(kernel, anchor), _winograd_gradient(kernel, anchor)
     if plan is not None and PACKED_OPERAND not in anchor.attributes:
         type = TensorType(anchor.accumulator, (plan.packed_elements(constant=False),))
@@ -101,6 +122,14 @@ def _geometry(call: Call, x: tuple[Dim, ...], w: tuple[Dim, ...], y: tuple[Dim, 
     return name
 
 
+def _widen(call: Call) -> None:
+    """Convert operands of other types: what a convolution reads many times is converted once."""
+    for position, type in _narrow(call.kernel, call.anchor):
+        wide = call.buffers[_wide(position)]
+        call.out.line(f"gc_widen<{call.type}>({dim_text(type.size)}, {call.data[position]}, {wide});")
+        call.data[position] = wide
+
+
 def _print_depthwise(call: Call, shape: str, name: str, row: int) -> tuple[str, ...] | None:
     """The call of the depthwise template, where it computes the anchor; a row begins at axis `row`."""
     scratch = _depthwise(call.kernel, call.anchor, call.target)
@@ -121,6 +150,7 @@ def _claim(call: Call, scratch: int) -> None:
 def print_forward(call: Call) -> tuple[str, ...]:
     """The convolution, with the kernel's nest over finished pixels of a channel."""
     x, w = call.shapes
+    _widen(call)
     shape = _geometry(call, x, w, call.anchor.result.shape)
     if (headers := _print_depthwise(call, shape, "forward", 2)) is not None:
         return headers
@@ -161,6 +191,7 @@ def pack_convolution(call: Call) -> tuple[str, ...]:
 def print_data_gradient(call: Call) -> tuple[str, ...]:
     """The gradient to the data, with the nest over finished pixels of an in channel."""
     dy, w = call.shapes
+    _widen(call)
     shape = _geometry(call, call.anchor.result.shape, w, dy)
     if (headers := _print_depthwise(call, shape, "data_gradient", 2)) is not None:
         return headers
@@ -179,6 +210,7 @@ def print_data_gradient(call: Call) -> tuple[str, ...]:
 def print_weight_gradient(call: Call) -> tuple[str, ...]:
     """The gradient to the weight, with the nest over finished weights of an out channel."""
     x, dy = call.shapes
+    _widen(call)
     shape = _geometry(call, x, call.anchor.result.shape, dy)
     if (headers := _print_depthwise(call, shape, "kernel_gradient", 1)) is not None:
         return headers
