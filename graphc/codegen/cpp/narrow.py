@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphc.codegen.cpp.nests import analyse, arguments, expressions
+from graphc.codegen.cpp.nests import analyse, without_dead
 from graphc.ir.kernel import Affine, Compute, Constant, Definition, IndexValue, Nest, Statement, Store
 from graphc.types import DType
 
@@ -104,15 +104,3 @@ def _fits(expression: Affine, nest: Nest) -> bool:
             return False
         reach += abs(stride) * extent
     return reach < LIMIT
-
-
-def without_dead(body: list[Statement]) -> tuple[Statement, ...]:
-    """The statements that a store needs."""
-    used: set[str] = set()
-    kept: list[Statement] = []
-    for statement in reversed(body):
-        if isinstance(statement, Store) or statement.name in used:
-            kept.append(statement)
-            used.update(arguments(statement))
-            used.update(name for expression in expressions(statement) for name in expression.variables)
-    return tuple(reversed(kept))

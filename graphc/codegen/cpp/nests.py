@@ -7,7 +7,7 @@ scalar depends on and after how many passes over the reduction axes it is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -184,12 +184,25 @@ def prune_guards(nest: Nest) -> Nest:
     return replace(nest, body=body)
 
 
+def without_dead(body: Sequence[Statement]) -> tuple[Statement, ...]:
+    """The statements that a store needs."""
+    used: set[str] = set()
+    kept: list[Statement] = []
+    for statement in reversed(body):
+        if isinstance(statement, Store) or statement.name in used:
+            kept.append(statement)
+            used.update(arguments(statement))
+            used.update(name for expression in expressions(statement) for name in expression.variables)
+    return tuple(reversed(kept))
+
+
 def lower(nest: Nest, kernel: Kernel, keep: str = "") -> Nest:
-    """A nest as the printer takes it: flat indices, no axis of extent 1, as few axes as possible.
+    """A nest as the printer takes it: flat indices, no axis of extent 1, as few axes as possible, nothing unused.
 
     The axis `keep` stays by itself.
     """
-    flat = prune_guards(drop_unit_axes(flatten(nest, kernel)))
+    live = replace(nest, body=without_dead(nest.body))
+    flat = prune_guards(drop_unit_axes(flatten(live, kernel)))
     return merge_axes(flat, frozenset(axis.name for axis in flat.axes if axis.name != keep))
 
 

@@ -12,8 +12,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
-from graphc.codegen.cpp.narrow import without_dead
-from graphc.codegen.cpp.nests import prune_guards, rewrite_expressions
+from graphc.codegen.cpp.nests import prune_guards, rewrite_expressions, without_dead
 from graphc.ir.kernel import (
     Affine,
     Axis,

@@ -121,12 +121,12 @@ class ScalarPrinter:
 
     def _is_inlined(self, statement: Definition) -> bool:
         """True for 16-bit floats on their way from or to memory: loops with scalars of that type do not vectorise."""
-        if statement.dtype not in (DType.F16, DType.BF16):
+        if statement.dtype not in (DType.F16, DType.BF16) or not isinstance(statement, (Load, Compute)):
             return False
         readers = [s for s in self.nest.body if statement.name in self.analysis.reads(s)]
-        if isinstance(statement, Load):
-            return all(isinstance(s, Compute) and s.operation == "cast" for s in readers)
-        return all(isinstance(s, Store) for s in readers)
+        return all(
+            isinstance(s, Store) or (isinstance(s, Compute) and s.operation == "cast") for s in readers
+        )
 
     def comment(self, origins: Origins) -> None:
         """Name each of the user's operators once a nest, where its first scalar stands."""
