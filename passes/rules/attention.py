@@ -1,13 +1,15 @@
 """The rule that finds attention: softmax(scale q kᵀ + bias) v becomes one primitive, which stores no scores.
 
 The scores may be scaled before or after a bias is added, reshaped along the batch, masked by `where`, and hidden by a
-mask made of positions, which becomes the primitive's causal rule. Unlike the other rules this one asks who reads a
-value: scores or probabilities that are needed for anything else stay.
+mask made of positions, which becomes the primitive's causal rule; the probabilities may go through dropout. Unlike the
+other rules this one asks who reads a value: scores or probabilities that are needed for anything else stay.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphc.ir.graph import Graph, Node, Value
 from graphc.passes.rewrite import Rewriter, Rule, on
@@ -29,6 +31,15 @@ def attention_rule(graph: Graph) -> Rule:
     return Rule("softmax(scale q kᵀ + bias) v -> attention", _SOUND, on("dot"), apply, exact=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """Dropout of probabilities: the random node's state and stream, and the share that is kept."""
+
+    state: Value
+    stream: int
+    keep: float
+
+
 @dataclass(slots=True)
 class _Scores:
     """What is known of the scores, walking from the softmax to q kᵀ: they are factor * (what is left) + terms."""
@@ -36,6 +47,7 @@ class _Scores:
     factor: float = 1.0
     terms: list[Value] = field(default_factory=list)
     visible: Visible | None = None
+    dropout: Dropout | None = None
 
     def hide(self, found: Visible) -> bool:
         """Take one causal rule; two different ones are not joined."""
@@ -54,11 +66,11 @@ class _Match:
         weights, v = node.inputs
         if node.attributes["transpose_a"] or not v.type.dtype.is_float:
             return None
-        scores = self.softmax(weights, node)
+        known = _Scores()
+        scores = self.softmax(*self.dropout(weights, node, known))
         if scores is None:
             return None
         value, reader = scores
-        known = _Scores()
         product_node = self.product(value, reader, known)
         if product_node is None:
             return None
@@ -90,6 +102,35 @@ class _Match:
             if node.primitive == "reshape" and not _same_matrix(operand.type.shape, value.type.shape):
                 return value, reader
             value, reader = operand, node
+
+    # Dropout
+
+    def dropout(self, value: Value, reader: Node, known: _Scores) -> tuple[Value, Node]:
+        """What a value is before dropout, if there is any, and who reads that; `known` says how it drops."""
+        value, reader = self.stripped(value, reader)
+        node = self.inner(value, reader, "mul")
+        for before, factor in (node.inputs, node.inputs[::-1]) if node is not None else ():
+            assert node is not None
+            known.dropout = self.drawn(factor, node)
+            if known.dropout is not None:
+                return before, node
+        return value, reader
+
+    def drawn(self, factor: Value, reader: Node) -> Dropout | None:
+        """The dropout whose factors a value holds: (uniform < keep) / keep, one draw for each element."""
+        node = self.inner(factor, reader, "mul")
+        for mask, other in (node.inputs, node.inputs[::-1]) if node is not None else ():
+            assert node is not None
+            number = number_of(self.rewriter, other)
+            cast = self.inner(mask, node, "cast")
+            kept = self.inner(cast.inputs[0], cast, "lt") if cast is not None else None
+            random = self.inner(kept.inputs[0], kept, "random_uniform") if kept is not None else None
+            if number is None or kept is None or random is None:
+                continue
+            keep = number_of(self.rewriter, kept.inputs[1])
+            if keep is not None and 0 < keep < 1 and math.isclose(number * keep, 1, rel_tol=1e-2):
+                return Dropout(random.inputs[0], random.attributes["stream"], keep)
+        return None
 
     # Softmax
 
@@ -260,8 +301,14 @@ class _Match:
             bias = part if bias is None else r.add(bias, part)
         causal = known.visible is not None
         offset = known.visible.offset if known.visible is not None else 0
-        operands = (q, k, v) if bias is None else (q, k, v, bias)
-        out, _ = r.emit_all("attention", *operands, scale=known.factor, causal=causal, offset=offset)
+        operands: tuple[Value, ...] = (q, k, v) if bias is None else (q, k, v, bias)
+        dropout: dict[str, Any] = {}
+        if (drop := known.dropout) is not None:
+            operands = (*operands, r.broadcast_to(drop.state, (*batch, 2)))
+            dropout = {"keep": drop.keep, "stream": drop.stream}
+        out, _ = r.emit_all(
+            "attention", *operands, scale=known.factor, causal=causal, offset=offset, **dropout
+        )
         return r.cast(out, node.output.type.dtype)
 
 

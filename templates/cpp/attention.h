@@ -4,7 +4,7 @@
 //
 //   gc_attention<float>({batch, queries, keys, depth, width, scale, causal, offset}, [&](int64_t item) {
 //     return gc_attention_item<float>{{q + item * ..., row, column}, {k ...}, {v ...}, {bias or nullptr ...},
-//                                     {out ...}, {log_sum_exp, row, 0}};
+//                                     {random state or nullptr ...}, {out ...}, {log_sum_exp, row, 0}};
 //   });
 //
 // Layout     element (i, j) of an operand of one item lies at data[i * row + j * column]; any strides, also 0. So heads
@@ -12,6 +12,8 @@
 // Rows       one running maximum, sum and row of the result for each query; keys come in blocks that stay in L2, and a
 //            tile of GC_TILE_ROWS queries has its scores of a block in L1 (T. Dao, FlashAttention-2, 2023, algorithm 1).
 // Causal     query i sees keys 0 .. i + offset; what lies behind is neither computed nor read.
+// Dropout    with keep < 1 a probability is multiplied by 1 / keep or 0, by the number that philox.h has for its place
+//            in (batch, queries, keys): the same whatever the blocks, and again in the gradient.
 // NaN        a row of scores that are all -inf, or that holds NaN or +inf, gives NaN; without keys the result is 0.
 // Order      each row's sums run over keys in order, in blocks that depend on depth, width and type only: results do not
 //            depend on the number of threads or on other rows.
@@ -20,13 +22,18 @@
 #define GC_ATTENTION_H
 
 #include "gemm.h"
+#include "philox.h"
 #include "vector_math.h"
+
+constexpr int64_t gc_attention_most_keys = 512;  // of a block
 
 struct gc_attention_shape {
   int64_t batch, queries, keys, depth, width;
   double scale;
   bool causal;
   int64_t offset;
+  double keep = 1;
+  uint32_t stream = 0;
 
   // How many keys a query sees.
   int64_t seen(int64_t query) const {
@@ -41,7 +48,7 @@ struct gc_attention_shape {
   int64_t key_block() const {
     constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
     const int64_t rows = (1 << 18) / ((depth + width + W) * (int64_t)sizeof(T));
-    return gc_max_of(2 * W, gc_min_of<int64_t>(512, rows / W * W));
+    return gc_max_of(2 * W, gc_min_of<int64_t>(gc_attention_most_keys, rows / W * W));
   }
   // Threads worth waking, at about 10 microseconds of work each.
   int64_t threads(double products) const {
@@ -57,17 +64,34 @@ struct gc_strided {
   T* at(int64_t i, int64_t j = 0) const { return data + i * row + j * column; }
 };
 
-// What belongs to one item of the batch.
-template <class T>
-struct gc_attention_item {
-  gc_strided<const T> query, key, value, bias;  // bias.data may be null
-  gc_strided<T> out, log_sum_exp;               // data may be null: not wanted
-};
-
 // The columns of a tile's or block's row, whole tiles wide.
 template <class T>
 constexpr int64_t gc_attention_width(int64_t columns) {
   return gc_round_up(columns, GC_TILE_VECTORS * GC_LANES(T));
+}
+
+// What belongs to one item of the batch.
+template <class T>
+struct gc_attention_item {
+  gc_strided<const T> query, key, value, bias;  // bias.data may be null
+  gc_strided<const int64_t> state;              // seed and step, where there is dropout
+  gc_strided<T> out, log_sum_exp;               // data may be null: not wanted
+};
+
+// factors[j] = 1 / keep where dropout keeps key `key` + j of a query of item `number`, 0 where it drops it; whole tiles
+// wide, so that no draw is made alone.
+template <class T>
+GC_NOINLINE void gc_dropout_factors(const gc_attention_shape& s, const gc_strided<const int64_t>& state, int64_t number,
+                                    int64_t query, int64_t key, int64_t count, T* GC_RESTRICT factors) {
+  const uint64_t seed = (uint64_t)*state.at(0), step = (uint64_t)*state.at(1);
+  const int64_t first = (number * s.queries + query) * s.keys + key;
+  const uint32_t stream = s.stream;
+  const float keep = (float)s.keep;
+  const T kept = (T)(1 / s.keep);
+  count = gc_attention_width<T>(count);
+#pragma omp simd
+  for (int64_t j = 0; j < count; ++j)
+    factors[j] = gc_philox_uniform(seed, step, stream, (uint64_t)(first + j)) < keep ? kept : (T)0;
 }
 
 // Cuts a thread's scratch into arrays.
@@ -178,8 +202,8 @@ struct gc_attention_block {
 // The scores of a tile of queries from `row` on become probabilities, relative to each row's greatest score so far.
 template <class T>
 GC_NOINLINE void gc_attention_softmax(const gc_attention_shape& s, const gc_attention_item<T>& item,
-                                      gc_attention_block<T>& b, int64_t first, int64_t row, int64_t rows, int64_t key,
-                                      int64_t columns) {
+                                      int64_t number, gc_attention_block<T>& b, int64_t first, int64_t row,
+                                      int64_t rows, int64_t key, int64_t columns) {
   const int64_t width = gc_attention_width<T>(columns);
   for (int64_t i = 0; i < rows; ++i) {
     T* const scores = b.scores + i * b.scores_row;
@@ -197,6 +221,11 @@ GC_NOINLINE void gc_attention_softmax(const gc_attention_shape& s, const gc_atte
       for (int64_t j = 0; j < b.out_row; ++j) out[j] *= keep;
     }
     greatest = now;
+    if (s.keep < 1) {
+      T factors[gc_attention_most_keys];
+      gc_dropout_factors(s, item.state, number, row + i, key, seen, factors);
+      for (int64_t j = 0; j < seen; ++j) scores[j] *= factors[j];
+    }
   }
 }
 
@@ -221,7 +250,7 @@ GC_NOINLINE void gc_attention_store(const gc_attention_shape& s, const gc_attent
 
 // Queries first .. last of one item.
 template <class T>
-GC_NOINLINE void gc_attention_rows(const gc_attention_shape& s, const gc_attention_item<T>& item,
+GC_NOINLINE void gc_attention_rows(const gc_attention_shape& s, const gc_attention_item<T>& item, int64_t number,
                                    gc_attention_block<T>& b, int64_t first, int64_t last) {
   __builtin_memset(b.out, 0, (size_t)((last - first) * b.out_row) * sizeof(T));
   for (int64_t i = 0; i < last - first; ++i) b.greatest[i] = -GC_INFINITY, b.sum[i] = 0;
@@ -238,7 +267,7 @@ GC_NOINLINE void gc_attention_rows(const gc_attention_shape& s, const gc_attenti
       gc_scaled_rows<T>(high, s.depth, {item.query.at(row), item.query.row, item.query.column}, (T)s.scale, b.query,
                         s.depth);
       gc_row_panel<T, false>(high, columns, s.depth, b.query, s.depth, 1, gc_first_columns(right, count, columns), b.scores, b.scores_row, false, {});
-      gc_attention_softmax(s, item, b, first, row, high, key, columns);
+      gc_attention_softmax(s, item, number, b, first, row, high, key, columns);
       gc_row_panel<T, false>(high, s.width, columns, b.scores, b.scores_row, 1, below,
                              b.out + (row - first) * b.out_row, b.out_row, true, {});
     }
@@ -289,8 +318,8 @@ void gc_attention(const gc_attention_shape& s, const Operands& operands) {
     gc_attention_block<T> block(s, shares.rows, gc_scratch(gc_attention_block<T>::bytes(s, shares.rows)));
     const int64_t end = shares.begin(s, thread + 1, count);
     for (int64_t item = shares.begin(s, thread, count); item < end; ++item) {
-      const int64_t first = item % shares.blocks * shares.rows;
-      gc_attention_rows<T>(s, operands(item / shares.blocks), block, first, gc_min_of(s.queries, first + shares.rows));
+      const int64_t first = item % shares.blocks * shares.rows, number = item / shares.blocks;
+      gc_attention_rows<T>(s, operands(number), number, block, first, gc_min_of(s.queries, first + shares.rows));
     }
   }
 }

@@ -1,12 +1,13 @@
 // Gradients of attention's query, key and value; the scores are made again, a block at a time, from log-sum-exp.
 //
 //   gc_attention_gradient<float>({batch, queries, keys, depth, width, scale, causal, offset}, [&](int64_t item) {
-//     return gc_attention_gradients<float>{query, key, value, bias, d_out, log_sum_exp, delta, d_query, d_key, d_value};
+//     return gc_attention_gradients<float>{item, query, key, value, bias, state, d_out, log_sum_exp, delta,
+//                                          d_query, d_key, d_value};
 //   });
 //
 // delta      sum(out * d_out) of each row, less the gradient of log_sum_exp.
-// Formulas   p = exp(s - log_sum_exp), ds = scale p (d_out v^T - delta); d_query = ds k, d_key = ds^T q,
-//            d_value = p^T d_out (T. Dao, FlashAttention-2, 2023, algorithm 2). A key that a query does not see gets
+// Formulas   p = exp(s - log_sum_exp), ds = scale p (m d_out v^T - delta); d_query = ds k, d_key = ds^T q,
+//            d_value = (m p)^T d_out, m the factors of dropout (T. Dao, FlashAttention-2, 2023, algorithm 2). A key that a query does not see gets
 //            nothing from it. Results whose data is null are not wanted.
 // Order      d_query sums over keys in order, d_key and d_value over queries in order, all in blocks of fixed size: the
 //            same bits whether an item is done at once or, where items are few, its queries and its keys apart.
@@ -17,7 +18,10 @@
 
 template <class T>
 struct gc_attention_gradients {
-  gc_strided<const T> query, key, value, bias, d_out, log_sum_exp, delta;
+  int64_t number;
+  gc_strided<const T> query, key, value, bias;
+  gc_strided<const int64_t> state;
+  gc_strided<const T> d_out, log_sum_exp, delta;
   gc_strided<T> d_query, d_key, d_value;
 };
 
@@ -73,15 +77,25 @@ gc_gradient_keys_block<T> gc_gradient_pack(const gc_attention_shape& s, const gc
           gc_right_block<T>(key_rows, many, key, keys, 0, s.depth, b.keys)};
 }
 
-// One row of scores becomes p, one row of d_out v^T becomes ds; keys that the query does not see have 0.
+// One row of scores becomes p, one row of d_out v^T becomes ds; keys that the query does not see have 0. Dropout's
+// factors may be null.
 template <class T>
-GC_INLINE void gc_gradient_row(T* p, T* ds, int64_t seen, int64_t width, T log_sum_exp, T delta, T scale) {
+GC_INLINE void gc_gradient_row(T* p, T* ds, int64_t seen, int64_t width, T log_sum_exp, T delta, T scale,
+                               const T* factors) {
+  if (factors)
 #pragma omp simd
-  for (int64_t j = 0; j < seen; ++j) {
-    T power = gc_exp(p[j] - log_sum_exp);
-    ds[j] = power * (ds[j] - delta) * scale;
-    p[j] = power;
-  }
+    for (int64_t j = 0; j < seen; ++j) {
+      T power = gc_exp(p[j] - log_sum_exp), factor = factors[j];
+      ds[j] = power * (ds[j] * factor - delta) * scale;
+      p[j] = power * factor;
+    }
+  else
+#pragma omp simd
+    for (int64_t j = 0; j < seen; ++j) {
+      T power = gc_exp(p[j] - log_sum_exp);
+      ds[j] = power * (ds[j] - delta) * scale;
+      p[j] = power;
+    }
   for (int64_t j = seen; j < width; ++j) p[j] = ds[j] = 0;
 }
 
@@ -102,9 +116,11 @@ GC_NOINLINE void gc_gradient_scores(const gc_attention_shape& s, const gc_attent
     for (int64_t k = 0; k < high; ++k) {
       const int64_t seen = gc_max_of<int64_t>(0, gc_min_of(block.keys, s.seen(row + k) - block.key));
       T* const scores = p + k * b.most_keys;
+      T factors[gc_gradient_keys<T>];
+      if (s.keep < 1) gc_dropout_factors(s, item.state, item.number, row + k, block.key, seen, factors);
       if (item.bias.data) gc_finish_scores(scores, seen, seen, item.bias.at(row + k, block.key), item.bias.column);
       gc_gradient_row(scores, ds + k * b.most_keys, seen, block.keys, *item.log_sum_exp.at(row + k),
-                      *item.delta.at(row + k), (T)s.scale);
+                      *item.delta.at(row + k), (T)s.scale, s.keep < 1 ? factors : nullptr);
     }
   }
 }

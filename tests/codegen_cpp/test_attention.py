@@ -32,6 +32,9 @@ SHAPES = {
     "no queries": with_gradient((2,), 0, 5, 4, 3),
     "no features": with_gradient((2,), 5, 6, 0, 3),
     "no values": with_gradient((2,), 5, 6, 3, 0),
+    "dropout": with_gradient((2, 3), 33, 70, 16, 24, keep=0.7),
+    "dropout in blocks": with_gradient((2,), 130, 600, 8, 5, causal=True, bias=True, offset=470, keep=0.25),
+    "dropout of named sizes in f64": with_gradient((), N, 7, 3, 2, keep=0.9, dtype=DType.F64),
     "no items": with_gradient((0,), 5, 6, 3, 2),
     "named sizes": with_gradient((2,), N, N + 3, 8, 8, causal=True),
 }

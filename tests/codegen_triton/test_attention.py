@@ -23,6 +23,8 @@ SMALL = {
     "last query sees all": with_gradient((), 9, 40, 16, 16, causal=True, offset=31),
     "rows that see nothing": with_gradient((2,), 20, 11, 5, 3, causal=True, offset=-4),
     "named sizes": with_gradient((2,), N, N + 3, 8, 8, causal=True),
+    "dropout": with_gradient((2,), 40, 37, 5, 6, causal=True, bias=True, keep=0.7),
+    "dropout of named sizes": with_gradient((), N, 7, 3, 2, keep=0.5),
     "f16": with_gradient((2,), 33, 40, 16, 16, dtype=DType.F16),
 }
 
@@ -73,6 +75,14 @@ def test_compiles_without_spills(dtype: DType, depth: int) -> None:
     for report in reports:
         assert report.spills <= 16, report
         assert report.shared_bytes <= GpuTarget().shared_bytes, report
+
+
+def test_compiles_with_dropout() -> None:
+    graph = with_gradient((4, 12), 512, 512, 64, 64, causal=True, keep=0.9, dtype=DType.BF16)
+    reports = compile_for(generate(compiled(graph)))
+    assert len(reports) == 4
+    for report in reports:
+        assert report.spills <= 16, report
 
 
 def test_compiles_for_named_sizes_with_a_bias() -> None:

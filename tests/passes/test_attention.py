@@ -77,7 +77,7 @@ REFUSED = {
     "softmax over queries": forms.attention(axis=-2),
     "softmax over heads": forms.attention(axis=1),
     "a mask that does not hide": forms.attention(low_number),
-    "dropout": forms.attention(on_weights=dropped),
+    "dropout that does not scale": forms.attention(on_weights=dropped),
     "a function of the scores": forms.attention(lambda b, s: b.tanh(s)),
 }
 

@@ -14,7 +14,7 @@ from graphc.ir.graph import Node
 from graphc.primitives import primitives
 from graphc.primitives.builder import Builder
 from graphc.primitives.concrete import concrete_node
-from graphc.primitives.random import philox
+from graphc.primitives.random import philox, uniform
 from graphc.types import DType, TensorType
 from support.primitive_cases import CASES, SIZES, Case
 from support.recurrence_formulas import recurrence, recurrence_gradient
@@ -169,23 +169,35 @@ def hidden_scores(q: Array, k: Array, bias: Array | float, a: Any) -> Array:
     return scores
 
 
+def bias_and_dropout(rest: tuple[Any, ...], scores: tuple[int, ...]) -> tuple[Any, Array]:
+    """The bias, and what each probability is multiplied by, element after element."""
+    *operands, a, _ = rest
+    factors = numpy.ones(math.prod(scores))
+    if a["keep"] < 1:
+        seed, step = (int(word) for word in operands.pop().reshape(-1)[:2])
+        for place, drawn in enumerate(uniform(seed, step, a["stream"], factors.size)):
+            factors[place] = 1 / a["keep"] if drawn < numpy.float32(a["keep"]) else 0
+    return operands[0] if operands else 0.0, factors.reshape(scores)
+
+
 def attention(q: Array, k: Array, v: Array, *rest: Any) -> tuple[Array, Array]:
-    bias, a = (rest[0] if len(rest) == 3 else 0.0), rest[-2]
-    powers = numpy.exp(hidden_scores(q, k, bias, a))
+    bias, factors = bias_and_dropout(rest, (*q.shape[:-1], k.shape[-2]))
+    powers = numpy.exp(hidden_scores(q, k, bias, rest[-2]))
     total = powers.sum(-1)
-    return numpy.einsum("...st,...te->...se", powers / total[..., None], v), numpy.log(total)
+    return numpy.einsum("...st,...te->...se", factors * powers / total[..., None], v), numpy.log(total)
 
 
 def attention_gradient(
     lse: Array, delta: Array, g: Array, q: Array, k: Array, v: Array, *rest: Any
 ) -> tuple[Array, ...]:
-    bias, a = (rest[0] if len(rest) == 3 else 0.0), rest[-2]
+    a = rest[-2]
+    bias, factors = bias_and_dropout(rest, (*q.shape[:-1], k.shape[-2]))
     p = numpy.exp(hidden_scores(q, k, bias, a) - lse[..., None])
-    ds = p * (numpy.einsum("...se,...te->...st", g, v) - delta[..., None]) * a["scale"]
+    ds = p * (factors * numpy.einsum("...se,...te->...st", g, v) - delta[..., None]) * a["scale"]
     return (
         numpy.einsum("...st,...td->...sd", ds, k),
         numpy.einsum("...st,...sd->...td", ds, q),
-        numpy.einsum("...st,...se->...te", p, g),
+        numpy.einsum("...st,...se->...te", factors * p, g),
     )
 
 

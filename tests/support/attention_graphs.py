@@ -134,6 +134,20 @@ def split_heads(b: Builder, scores: Value) -> Value:
     return b.reshape(apart, scores.type.shape)
 
 
+def dropped(b: Builder, weights: Value) -> Value:
+    """As Dropout composes it."""
+    state = b.input("state", TensorType(DType.I64, (2,)))
+    drawn = b.emit("random_uniform", state, stream=5, shape=weights.type.shape)
+    return b.mul(weights, b.mul(b.cast(b.lt(drawn, 0.6), weights.type.dtype), 1 / 0.6))
+
+
+def dropped_apart(b: Builder, weights: Value) -> Value:
+    """Drawn with batch and heads in two axes."""
+    joint, rows, columns = weights.type.shape
+    apart = b.reshape(weights, (2, joint // 2, rows, columns))
+    return b.reshape(dropped(b, apart), weights.type.shape)
+
+
 N = symbol("N")
 
 FORMS: dict[str, tuple[Graph, dict[str, object]]] = {
@@ -155,6 +169,11 @@ FORMS: dict[str, tuple[Graph, dict[str, object]]] = {
     "heads split": (attention(split_heads, q=(6, 5, 4), k=(6, 7, 4), v=(6, 7, 2)), {"scale": 1.0}),
     "named sizes": (attention(causal_added, q=(2, N, 4), k=(2, N, 4), v=(2, N, 3)), {"causal": True}),
     "f64": (attention(scaled, dtype=DType.F64), {"scale": 0.5}),
+    "dropout": (attention(scaled, dropped), {"scale": 0.5, "keep": 0.6, "stream": 5}),
+    "dropout of heads": (
+        attention(causal_where, dropped_apart, q=(6, 5, 4), k=(6, 7, 4), v=(6, 7, 2)),
+        {"keep": 0.6},
+    ),
 }
 
 
@@ -168,6 +187,7 @@ def with_gradient(
     causal: bool = False,
     offset: Dim = 0,
     bias: bool = False,
+    keep: float = 1.0,
     dtype: DType = DType.F32,
 ) -> Graph:
     """The primitives themselves: out, log_sum_exp and the three gradients."""
@@ -180,7 +200,10 @@ def with_gradient(
     operands += [
         b.broadcast_to(b.input("bias", TensorType(dtype, (rows, columns))), (*lead, rows, columns))
     ] * bias
+    if keep < 1.0:
+        operands.append(b.broadcast_to(b.input("state", TensorType(DType.I64, (2,))), (*lead, 2)))
     attributes = {"scale": 1 / math.sqrt(max(1, depth)), "causal": causal, "offset": offset}
+    attributes |= {"keep": keep, "stream": 3}
     out, log_sum_exp = b.emit_all("attention", *operands, **attributes)
     g, wide = given("g", rows, width), dtype.compute
     delta = b.reduce("reduce_sum", b.mul(b.cast(out, wide), b.cast(g, wide)), (-1,))

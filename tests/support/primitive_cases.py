@@ -260,11 +260,14 @@ def _contractions() -> list[Case]:
 
 
 def _attention() -> list[Case]:
-    def both(q: str, k: str, v: str, *bias: str, dtype: str = "f32", **attributes: Any) -> list[Case]:
+    def both(
+        q: str, k: str, v: str, *bias: str, dtype: str = "f32", state: str = "", **attributes: Any
+    ) -> list[Case]:
         """The primitive and its gradient on operands of these shapes."""
         *lead, queries, _ = q.split(",")
         row = ",".join([*lead, queries])
         operands = [f"{dtype}[{text}]" for text in (q, k, v, *bias)]
+        operands += [f"i64[{state}]"] if state else []
         d_out = f"{dtype}[{row},{v.split(',')[-1]}]"
         wide = "f64" if dtype == "f64" else "f32"
         rows = ((f"{wide}[{row}]", 1.0, 3.0), (f"{wide}[{row}]", -1.0, 1.0))
@@ -279,6 +282,8 @@ def _attention() -> list[Case]:
         *both("1,1,3", "1,1,3", "1,1,1", scale=-0.75, causal=True),
         *both("2,M,5", "2,N,5", "2,N,2", scale=0.5, causal=True, offset=N - M),
         *both("7,2", "4,2", "4,5", "7,4", dtype="f64", scale=0.5, causal=True),
+        *both("1,5,4", "1,7,4", "1,7,3", state="1,2", scale=0.5, keep=0.5, stream=9),
+        *both("1,M,2", "1,N,2", "1,N,5", "1,M,N", state="1,2", scale=1.0, causal=True, keep=0.8),
     ]
 
 

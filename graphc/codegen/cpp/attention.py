@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.cpp.expressions import TYPES, Names, affine_text, dim_text, literal
 from graphc.codegen.cpp.lane_loops import unravel
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Affine, AnchorOperation, Axis, Kernel, View
+from graphc.primitives.attention import drops, named
 from graphc.types import Dim, DType, dimension, product
+
+_HEADERS = ("philox.h", "attention.h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +59,35 @@ def print_attention(
     out: Writer, kernel: Kernel, anchor: AnchorOperation, buffers: dict[str, str], names: Names
 ) -> tuple[str, ...]:
     """Print the call of gc_attention; returns its headers."""
-    operands, results = _places(kernel, anchor, buffers)
-    query, key, value, *bias = operands
-    places = [query, key, value, bias[0] if bias else None, *results]
-    queries, depth = query.view.shape[-2:]
-    out.scratch.append(forward_scratch(queries, depth, value.view.shape[-1], anchor.accumulator.itemsize))
-    _call(out, anchor, names, "gc_attention", "gc_attention_item", (query, key, value), places)
-    return ("attention.h",)
+    found, results = _places(kernel, anchor, buffers)
+    places = [*(found.get(name) for name in ("q", "k", "v", "bias", "state")), *results]
+    queries, depth = found["q"].view.shape[-2:]
+    out.scratch.append(
+        forward_scratch(queries, depth, found["v"].view.shape[-1], anchor.accumulator.itemsize)
+    )
+    _call(out, anchor, names, found, places)
+    return _HEADERS
 
 
 def print_attention_gradient(
     out: Writer, kernel: Kernel, anchor: AnchorOperation, buffers: dict[str, str], names: Names
 ) -> tuple[str, ...]:
     """Print the call of gc_attention_gradient; returns its headers."""
-    operands, results = _places(kernel, anchor, buffers)
-    log_sum_exp, delta, d_out, query, key, value, *bias = operands
-    places = [query, key, value, bias[0] if bias else None, d_out, log_sum_exp, delta, *results]
-    queries, depth = query.view.shape[-2:]
-    out.scratch.append(gradient_scratch(queries, depth, value.view.shape[-1], anchor.accumulator.itemsize))
-    _call(out, anchor, names, "gc_attention_gradient", "gc_attention_gradients", (query, key, value), places)
-    return ("attention.h", "attention_gradient.h")
+    found, results = _places(kernel, anchor, buffers)
+    order = ("q", "k", "v", "bias", "state", "d_out", "log_sum_exp", "delta")
+    places = [*map(found.get, order), *results]
+    queries, depth = found["q"].view.shape[-2:]
+    out.scratch.append(
+        gradient_scratch(queries, depth, found["v"].view.shape[-1], anchor.accumulator.itemsize)
+    )
+    _call(out, anchor, names, found, places)
+    return (*_HEADERS, "attention_gradient.h")
 
 
 def _places(
     kernel: Kernel, anchor: AnchorOperation, buffers: dict[str, str]
-) -> tuple[list[_Place], list[_Place | None]]:
-    """The operands and the results; None for a result that nobody reads."""
+) -> tuple[dict[str, _Place], list[_Place | None]]:
+    """The operands by name, and the results; None for a result that nobody reads."""
     parameters = [*anchor.operands, *anchor.results]
     views = anchor.views or (None,) * len(parameters)
 
@@ -94,31 +100,33 @@ def _places(
 
     found = [place(name, view) for name, view in zip(parameters, views, strict=True)]
     count = len(anchor.operands)
-    return [item for item in found[:count] if item is not None], found[count:]
+    operands = [item for item in found[:count] if item is not None]
+    return named(anchor.primitive, anchor.attributes, operands), found[count:]
 
 
 def _call(
     out: Writer,
     anchor: AnchorOperation,
     names: Names,
-    function: str,
-    struct: str,
-    matrices: tuple[_Place, _Place, _Place],
+    operands: Mapping[str, _Place],
     places: Sequence[_Place | None],
 ) -> None:
-    c = TYPES[anchor.accumulator]
-    batch = matrices[0].view.axes[:-2]
-    queries, depth = matrices[0].view.shape[-2:]
-    keys, width = matrices[2].view.shape[-2:]
-    attributes = anchor.attributes
+    c, attributes = TYPES[anchor.accumulator], anchor.attributes
+    batch = operands["q"].view.axes[:-2]
+    queries, depth = operands["q"].view.shape[-2:]
+    keys, width = operands["v"].view.shape[-2:]
     causal = "true" if attributes["causal"] else "false"
     sizes: list[Dim] = [product(axis.extent for axis in batch), queries, keys, depth, width]
     scale = literal(attributes["scale"], DType.F64)
-    shape = ", ".join([*map(dim_text, sizes), scale, causal, dim_text(attributes["offset"])])
+    numbers = [*map(dim_text, sizes), scale, causal, dim_text(attributes["offset"])]
+    if drops(attributes):
+        numbers += [literal(attributes["keep"], DType.F64), str(attributes["stream"])]
+    is_gradient = anchor.primitive == "attention_gradient"
+    struct = "gc_attention_gradients" if is_gradient else "gc_attention_item"
     item = names.new("item")
-    with out.block(f"{function}<{c}>({{{shape}}}, [&](int64_t {item})", end="});"):
+    with out.block(f"gc_{anchor.primitive}<{c}>({{{', '.join(numbers)}}}, [&](int64_t {item})", end="});"):
         indices = {axis.name: f"({text})" for axis, text in _unraveled(item, batch)}
-        out.line(f"return {struct}<{c}>{{")
+        out.line(f"return {struct}<{c}>{{{item + ',' if is_gradient else ''}")
         for place in places:
             out.line(f"    {_strided(place, list(indices.values()))},")
         out.line("};")

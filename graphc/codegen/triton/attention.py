@@ -12,6 +12,7 @@ from graphc.codegen.triton.kernel import KernelNames, KernelSource, ir_lines
 from graphc.codegen.triton.schedule import GpuTarget, next_power_of_2
 from graphc.ir.graph import Node
 from graphc.ir.kernel import AnchorOperation, Kernel, View
+from graphc.primitives.attention import named
 from graphc.templates import render
 from graphc.types import Dim, DType, product
 
@@ -22,6 +23,7 @@ TEMPLATE_NAMES = (
     "row_blocks", "key_blocks", "item", "m_first", "n_first", "m", "n", "d", "e", "m_inside", "n_inside", "d_inside",
     "e_inside", "q", "k", "v", "g", "greatest", "total", "accumulator", "whole", "stop", "start", "first", "seen",
     "scores", "now", "shift", "powers", "keep", "share", "log_sum", "row_delta", "slopes", "to_key", "to_value",
+    "place", "factor",
 )  # fmt: skip
 
 
@@ -37,10 +39,10 @@ class Tiles:
 
 def has_attention(node: Node) -> bool:
     """True where the templates do: products on tensor cores or in f32, few enough features for registers."""
-    types = [value.type for value in node.inputs]
-    matrices = node.inputs[-4:] if len(types) in (4, 7) else node.inputs[-3:]
-    features = [matrices[0].type.shape[-1], matrices[2].type.shape[-1]]
-    return all(type.dtype in (DType.F16, DType.BF16, DType.F32) for type in types) and all(
+    types = {name: v.type for name, v in named(node.primitive, node.attributes, node.inputs).items()}
+    floats = [type for name, type in types.items() if name != "state"]
+    features = [types[name].shape[-1] for name in "qv"]
+    return all(type.dtype in (DType.F16, DType.BF16, DType.F32) for type in floats) and all(
         isinstance(count, int) and 1 <= count <= MOST_FEATURES for count in features
     )
 
@@ -98,10 +100,11 @@ class _Printer:
             (name, view or View.whole(self.types[name].shape)) if name else None
             for name, view in zip(names, views, strict=True)
         ]
-        count, first = len(anchor.operands), 3 if self.gradient else 0
+        count = len(anchor.operands)
         self.operands, self.results = self.places[:count], self.places[count:]
-        self.query, self.key, self.value = self.operands[first : first + 3]
-        self.bias = self.operands[first + 3] if count > first + 3 else None
+        found = named(anchor.primitive, anchor.attributes, self.operands)
+        self.query, self.key, self.value = (found[name] for name in "qkv")
+        self.bias, self.state = found.get("bias"), found.get("state")
         assert self.query is not None and self.value is not None
         self.batch = self.query[1].axes[:-2]
         self.queries, self.depth = self.query[1].shape[-2:]
@@ -116,7 +119,7 @@ class _Printer:
         template = "attention" if not self.gradient else f"attention_gradient_{'key' if by_key else 'query'}"
         assert isinstance(self.depth, int) and isinstance(self.width, int)
         chosen = tiles(self.dtype, max(self.depth, self.width), self.queries, self.gradient)
-        if self.bias is not None:  # a tile of it is in registers beside the scores
+        if self.bias is not None or self.state is not None:  # a tile more in registers beside the scores
             chosen = replace(chosen, warps=8)
         blocks = (
             ("BLOCK_M", chosen.queries),
@@ -150,7 +153,7 @@ class _Printer:
             warps=chosen.warps,
             stages=chosen.stages,
             wide=shared.wide,
-            helpers=frozenset(),
+            helpers=frozenset(("uniform",) if self.state else ()),
         )
 
     def _sizes(self, blocks: Sequence[tuple[str, int]]) -> dict[str, Any]:
@@ -173,6 +176,10 @@ class _Printer:
             "ln2": repr(math.log(2.0)),
             "precision": "tf32" if tf32 else "ieee",
             "type": TRITON_TYPES[self.dtype],
+            "state": self.state and self.address(self.state, "0"),
+            "stream": attributes["stream"],
+            "kept": repr(attributes["keep"]),
+            "factor": repr(1 / attributes["keep"]),
             "wide_cast": "" if self.shared.index_type == "tl.int32" else f".to({self.shared.index_type})",
         }
 
