@@ -8,10 +8,129 @@ from typing import Any
 import numpy
 import torch
 
-from graphc.diagnostics import fail
+from graphc.diagnostics import Diagnostic, GraphcError, closest, fail
 from graphc.driver.ndarray import NDArray
-from graphc.ir.graph import Input
+from graphc.ir.graph import Graph, Input, InputKind
 from graphc.ir.sizes import bind_sizes
+
+
+class Arguments:
+    """What the calls of a program may bring: its data inputs, and parameters for one call.
+
+    `held` are the parameters and states that the program reads or updates, `used` the names that it reads;
+    `defaults` serve calls that leave a data input out.
+    """
+
+    def __init__(
+        self, graph: Graph, held: Mapping[str, Input], used: frozenset[str], device: torch.device
+    ) -> None:
+        self._graph, self._held, self._used, self._device = graph, held, used, device
+        self.data = tuple(item for item in graph.inputs if item.kind is InputKind.DATA)
+        self.defaults: dict[str, torch.Tensor] = {}
+        self._updated = {update.target for update in graph.updates}
+        # On every call: the torch dtype and, where no dimension has a name, the shape of each.
+        self._expected = [
+            (
+                item.name,
+                item,
+                item.value.type.dtype.torch,
+                torch.Size(item.value.type.concrete_shape({})) if item.value.type.is_static else None,
+            )
+            for item in self.data
+        ]
+
+    def by_name(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        """Arguments by position joined to those by name."""
+        if len(arguments) > len(self.data):
+            raise fail(
+                "G601", f"{self._graph.name} takes {len(self.data)} data inputs, given {len(arguments)}"
+            )
+        result = dict(named)
+        for item, value in zip(self.data, arguments, strict=False):
+            if item.name in result:
+                raise fail("G601", f"input {item.name!r} is given twice, by position and by name")
+            result[item.name] = value
+        return result
+
+    def check(self, named: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Every data input as a dense tensor of the declared dtype and static dims; errors name the input."""
+        tensors = {}
+        device = self._device
+        for name, item, dtype, shape in self._expected:
+            value = named.get(name)
+            if (
+                type(value) is torch.Tensor
+                and value.dtype is dtype
+                and value.shape == shape
+                and value.device == device
+                and value.is_contiguous()
+            ):
+                tensors[name] = value
+            elif name in named:
+                tensors[name] = self.dense(item, value)
+            elif name in self.defaults:
+                tensors[name] = self.defaults[name]
+            elif name in self._used:
+                raise self._missing(name, named)
+        if len(named) != len(tensors):
+            self._check_others(named, tensors)
+        return tensors
+
+    def _missing(self, name: str, named: Mapping[str, Any]) -> GraphcError:
+        given = [key for key in named if key not in self._graph.input_by_name]
+        hint = f"{given[0]!r} is no input; " if given else ""
+        wanted = ", ".join(item.name for item in self.data)
+        return fail(
+            "G601", f"{self._graph.name}: input {name!r} is missing", help=f"{hint}inputs are {wanted}"
+        )
+
+    def _check_others(self, named: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        """Add the parameters that come with a call; names that are no input are errors."""
+        for name, value in named.items():
+            if name in tensors or (name in self._graph.input_by_name and name not in self._used):
+                continue
+            held = self._held.get(name)
+            if held is None:
+                raise fail(
+                    "G601",
+                    f"{self._graph.name} has no input {name!r}",
+                    help=closest(name, list(self._graph.input_by_name)) or "see .graph.inputs",
+                )
+            if name in self._updated:
+                raise fail("G601", f"{name!r} is updated by the program; set it with set_states", name=name)
+            tensors[name] = self.dense(held, value)
+
+    def dense(self, item: Input, value: Any) -> torch.Tensor:
+        """The value of an input as a dense tensor of its type, on the program's device."""
+        type = item.value.type
+        tensor = value if isinstance(value, torch.Tensor) else as_tensor(item.name, value, type.dtype.torch)
+        if tensor.dtype is not type.dtype.torch:
+            raise GraphcError(
+                Diagnostic(
+                    "G605",
+                    f"input {item.name!r} is {type}, given {tensor.dtype}",
+                    name=item.name,
+                    help=f"convert it, for example x.to(torch.{str(type.dtype.torch).removeprefix('torch.')})",
+                )
+            )
+        shape = tensor.shape
+        if len(shape) != len(type.shape) or any(
+            isinstance(dim, int) and dim != extent for dim, extent in zip(type.shape, shape, strict=True)
+        ):
+            raise fail("G602", f"input {item.name!r} is {type}, given shape {tuple(shape)}", name=item.name)
+        if tensor.device != self._device:
+            tensor = self._moved(item, tensor)
+        return tensor if tensor.is_contiguous() else tensor.contiguous()
+
+    def _moved(self, item: Input, tensor: torch.Tensor) -> torch.Tensor:
+        if not is_scalar(item):
+            raise fail(
+                "G607",
+                f"input {item.name!r} lies on {tensor.device}, the program runs on {self._device}",
+                name=item.name,
+                help=f"move it once, with .to({str(self._device)!r})",
+            )
+        return tensor.to(self._device)
 
 
 def size_solver(

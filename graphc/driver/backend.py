@@ -7,8 +7,9 @@ may run one executable at once. Frames are kept and reused, so a steady call all
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -25,6 +26,8 @@ from graphc.runtime.memory import OutputPool, allocate
 from graphc.types import TensorType
 
 _ARENA_ROLES = (Role.INTERMEDIATE, Role.WORKSPACE)
+SMALL_OUTPUT = 16 << 10
+"""Bytes below which malloc reuses a block without a page fault."""
 
 
 class Frame(Protocol):
@@ -32,6 +35,12 @@ class Frame(Protocol):
 
     def bind(self, buffer: int, tensor: torch.Tensor) -> None:
         """Let a buffer be this tensor's memory: dense, of the buffer's type, on the backend's device."""
+
+    def bind_states(self, buffers: Sequence[int], tensors: Sequence[torch.Tensor]) -> None:
+        """As `bind`, for what most often is where it was at the call before."""
+
+    def output(self, buffer: int) -> torch.Tensor:
+        """Fresh memory for an output, the caller's from then on; contents undefined."""
 
     def run(self) -> None:
         """Execute all steps; every input, state and output buffer must be bound."""
@@ -92,21 +101,18 @@ def _out_of_memory(program: Program, plan: Plan, error: MemoryError | RuntimeErr
     )
 
 
-def allocated(
-    what: str, type: TensorType, sizes: Mapping[str, int], make: Callable[[], torch.Tensor]
-) -> torch.Tensor:
-    """What `make` allocates for a tensor of that type; error G606 says what and how much did not fit."""
-    try:
-        return make()
-    except (MemoryError, RuntimeError) as error:
-        nbytes = element_count(type.concrete_shape(sizes)) * type.dtype.itemsize
-        raise GraphcError(
-            Diagnostic(
-                "G606",
-                f"no memory for {what}: {type} takes {nbytes:,} bytes ({error})",
-                help="use smaller inputs, or drop what is no longer needed",
-            )
-        ) from error
+def no_memory(
+    what: str, type: TensorType, sizes: Mapping[str, int], error: MemoryError | RuntimeError
+) -> GraphcError:
+    """G606: what did not fit, and how much it is."""
+    nbytes = element_count(type.concrete_shape(sizes)) * type.dtype.itemsize
+    return GraphcError(
+        Diagnostic(
+            "G606",
+            f"no memory for {what}: {type} takes {nbytes:,} bytes ({error})",
+            help="use smaller inputs, or drop what is no longer needed",
+        )
+    )
 
 
 class CpuBackend:
@@ -135,11 +141,15 @@ class CpuBackend:
         return CpuFrame(self, sizes)
 
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
-        shape = type.concrete_shape(sizes)
-        block = self._outputs.take(element_count(shape) * type.dtype.itemsize)
-        if not element_count(shape):
-            return torch.empty(shape, dtype=type.dtype.torch)
-        return torch.from_numpy(block).view(type.dtype.torch).view(shape)
+        return self.outputs(type, sizes)()
+
+    def outputs(self, type: TensorType, sizes: Mapping[str, int]) -> Callable[[], torch.Tensor]:
+        """What gives memory for an output of these sizes, again and again."""
+        shape, dtype = type.concrete_shape(sizes), type.dtype.torch
+        nbytes = element_count(shape) * type.dtype.itemsize
+        if nbytes < SMALL_OUTPUT:
+            return partial(torch.empty_like, torch.empty(shape, dtype=dtype))
+        return lambda: torch.from_numpy(self._outputs.take(nbytes)).view(dtype).view(shape)
 
     def state(self, type: TensorType) -> torch.Tensor:
         # Pages of a fresh block are zero, and untouched until somebody writes: a model of any size starts at once.
@@ -169,12 +179,27 @@ class CpuFrame:
         self._sizes = (ctypes.c_int64 * max(len(program.symbols), 1))(
             *(sizes[name] for name in program.symbols)
         )
+        self._outputs = {
+            index: backend.outputs(program.buffers[index].type, sizes) for _, index in program.outputs
+        }
+        self._state_places: frozenset[int] = frozenset()
+        self._state_addresses: list[int] = []
+        self.run = backend.native.prepared(self._table, self._sizes)
 
     def bind(self, buffer: int, tensor: torch.Tensor) -> None:
         self._table[buffer] = tensor.data_ptr()
+        if buffer in self._state_places:
+            self._state_addresses = []
 
-    def run(self) -> None:
-        self._native.run(self._table, self._sizes)
+    def bind_states(self, buffers: Sequence[int], tensors: Sequence[torch.Tensor]) -> None:
+        addresses = list(map(torch.Tensor.data_ptr, tensors))
+        if addresses != self._state_addresses:
+            for buffer, address in zip(buffers, addresses, strict=True):
+                self._table[buffer] = address
+            self._state_places, self._state_addresses = frozenset(buffers), addresses
+
+    def output(self, buffer: int) -> torch.Tensor:
+        return self._outputs[buffer]()
 
     def profile(self) -> list[float]:
         """As `run`; the seconds of each step of the program."""
@@ -230,9 +255,17 @@ class GpuFrame:
             block = arena[offset : offset + count * type.dtype.itemsize]
             self._tensors[index] = block.view(type.dtype.torch)
         self._sizes = [sizes[name] for name in program.symbols]
+        self._backend, self._named_sizes = backend, sizes
 
     def bind(self, buffer: int, tensor: torch.Tensor) -> None:
         self._tensors[buffer] = tensor.view(-1)
+
+    def bind_states(self, buffers: Sequence[int], tensors: Sequence[torch.Tensor]) -> None:
+        for buffer, tensor in zip(buffers, tensors, strict=True):
+            self.bind(buffer, tensor)
+
+    def output(self, buffer: int) -> torch.Tensor:
+        return self._backend.output(self._backend.program.buffers[buffer].type, self._named_sizes)
 
     def run(self) -> None:
         self._native.run(self._tensors, self._sizes)
@@ -256,7 +289,7 @@ class ReferenceBackend:
         return make_plan(self.program, sizes, self._memory)
 
     def frame(self, sizes: Mapping[str, int]) -> ReferenceFrame:
-        return ReferenceFrame(self.program)
+        return ReferenceFrame(self, sizes)
 
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         return torch.empty(type.concrete_shape(sizes), dtype=type.dtype.torch)
@@ -268,12 +301,18 @@ class ReferenceBackend:
 class ReferenceFrame:
     """Runs the graph itself and copies results into the bound tensors."""
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
+    def __init__(self, backend: ReferenceBackend, sizes: Mapping[str, int]) -> None:
+        self._backend, self._program, self._sizes = backend, backend.program, sizes
         self._bound: dict[int, torch.Tensor] = {}
 
     def bind(self, buffer: int, tensor: torch.Tensor) -> None:
         self._bound[buffer] = tensor
+
+    def bind_states(self, buffers: Sequence[int], tensors: Sequence[torch.Tensor]) -> None:
+        self._bound.update(zip(buffers, tensors, strict=True))
+
+    def output(self, buffer: int) -> torch.Tensor:
+        return self._backend.output(self._program.buffers[buffer].type, self._sizes)
 
     def run(self) -> None:
         index_of = dict(self._program.inputs)

@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
-from graphc.diagnostics import Diagnostic, GraphcError, closest, fail
+from graphc.diagnostics import closest, fail
 from graphc.driver import random
-from graphc.driver.arguments import as_tensor, is_scalar, size_solver, wrapper
-from graphc.driver.backend import Backend, CpuBackend, CpuFrame, Frame, allocated
+from graphc.driver.arguments import Arguments, as_tensor, size_solver, wrapper
+from graphc.driver.backend import Backend, CpuBackend, CpuFrame, Frame, no_memory
+from graphc.driver.bound import BoundCall, read_in_place
 from graphc.driver.constants import Constants, mark_written
 from graphc.driver.frames import FramePool
 from graphc.driver.initializer import Initializer
@@ -30,10 +31,14 @@ from graphc.ir.kernel import Kernel
 from graphc.ir.program import Plan, Program, Role
 from graphc.passes.memory import memory_report
 from graphc.primitives.concrete import check_sizes
-from graphc.types import TensorType
 
 RANDOM_STATE = "random_state"
+_Tensors = Mapping[str, torch.Tensor]
 _STATISTICS = ("moving_mean", "moving_var", "running_mean", "running_var")
+
+
+def _run(frame: Frame) -> None:
+    frame.run()
 
 
 class Executable:
@@ -46,27 +51,29 @@ class Executable:
         self._backend = backend
         used = {value.name for node in optimized.nodes for value in node.inputs} | optimized.results
         updated = {update.target for update in optimized.updates}
-        self._used = used
-        self._data = [item for item in optimized.inputs if item.kind is InputKind.DATA]
         # An input that nothing reads, a label at inference say, is neither held nor asked for.
         self._held = {
             item.name: item
             for item in optimized.inputs
             if item.kind is not InputKind.DATA and (item.name in used or item.name in updated)
         }
+        self._arguments = Arguments(optimized, self._held, frozenset(used), backend.device)
         buffers = backend.program.buffers
         self._index = dict(backend.program.inputs)
         self._outputs = [(name, index, buffers[index]) for name, index in backend.program.outputs]
-        self._solve = size_solver(self._data, backend.program.symbols)
+        self._solve = size_solver(self._arguments.data, backend.program.symbols)
         self._frames = FramePool()
         self._lock = threading.Lock()
         self._constants = Constants(backend.prologue) if backend.prologue is not None else None
         # States are written by a run, so runs of a program with updates follow one another.
         self._run_lock = threading.Lock() if optimized.updates else None
-        self._defaults: dict[str, torch.Tensor] = {}
+        # An output that is an input, a state or a constant is copied after the run.
+        self._plain = all(buffer.role is Role.OUTPUT for _, _, buffer in self._outputs)
         self._states: dict[str, torch.Tensor] = {}
         self._unset: set[str] = set()
         self._make_states()
+        self._state_places = tuple(self._index[name] for name in self._states if name in self._index)
+        self._hold()
 
     # What was compiled
 
@@ -96,7 +103,7 @@ class Executable:
     @property
     def data_inputs(self) -> tuple[Input, ...]:
         """The inputs of a call, in positional order; one that nothing reads may be left out."""
-        return tuple(self._data)
+        return self._arguments.data
 
     def plan(self, **sizes: int) -> Plan:
         """The memory plan for sizes of the symbolic dimensions (none for a static graph)."""
@@ -145,10 +152,18 @@ class Executable:
             if item.kind is InputKind.PARAMETER:
                 self._unset.add(name)
 
+    def _hold(self) -> None:
+        """What each call binds, and what it writes, of the present states."""
+        self._bound_states = [state for name, state in self._states.items() if name in self._index]
+        self._written = [self._states[update.target] for update in self.optimized.updates]
+
     def _held_memory(self, item: Input) -> torch.Tensor:
         """Memory for a parameter or state; G606 when there is none."""
         what = f"{item.kind.value} {item.name!r} of {self.graph.name}"
-        return allocated(what, item.value.type, {}, lambda: self._backend.state(item.value.type))
+        try:
+            return self._backend.state(item.value.type)
+        except (MemoryError, RuntimeError) as error:
+            raise no_memory(what, item.value.type, {}, error) from error
 
     @property
     def states(self) -> Mapping[str, torch.Tensor]:
@@ -186,6 +201,7 @@ class Executable:
         if tensor.shape != held.shape or tensor.dtype != held.dtype or not tensor.is_contiguous():
             raise fail("G602", f"{name!r} needs a dense {self._held[name].value.type}", name=name)
         self._states[name] = tensor
+        self._hold()
         self._unset.discard(name)
         self.refresh_constants()
 
@@ -203,10 +219,10 @@ class Executable:
     def set_defaults(self, **values: Any) -> Executable:
         """Values of data inputs for calls that leave them out, such as a learning rate."""
         for name, value in values.items():
-            item = next((item for item in self._data if item.name == name), None)
+            item = next((item for item in self._arguments.data if item.name == name), None)
             if item is None:
                 raise fail("G601", f"{self.graph.name} has no data input {name!r}")
-            self._defaults[name] = self._dense(item, value)
+            self._arguments.defaults[name] = self._arguments.dense(item, value)
         return self
 
     def source_paths(self) -> tuple[str, ...]:
@@ -227,13 +243,14 @@ class Executable:
 
         `out` maps names of outputs to dense arrays of the right type that are written in place of fresh ones.
         """
-        results, wrap = self._call(arguments, named, out or {})
-        arrays = [wrap(tensor) for tensor in results]
-        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+        results, wrap = self._call(arguments, named, out)
+        if len(results) == 1:
+            return wrap(results[0])
+        return tuple(map(wrap, results))
 
     def run(self, *arguments: Any, out: Mapping[str, Any] | None = None, **named: Any) -> dict[str, Any]:
         """Run once and give the outputs by name; see `__call__`."""
-        results, wrap = self._call(arguments, named, out or {})
+        results, wrap = self._call(arguments, named, out)
         return {name: wrap(tensor) for (name, _, _), tensor in zip(self._outputs, results, strict=True)}
 
     def profile(self, *arguments: Any, **named: Any) -> list[float]:
@@ -246,19 +263,51 @@ class Executable:
             assert isinstance(frame, CpuFrame)
             seconds.extend(frame.profile())
 
-        self._call(arguments, named, {}, execute)
+        self._call(arguments, named, None, execute)
         return seconds
+
+    def bind(self, *arguments: Any, out: Mapping[str, Any] | None = None, **named: Any) -> BoundCall:
+        """A call with these arrays fixed, for loops where even the checks of a call count (see `BoundCall`).
+
+        Arrays are read where they lie on each run, so they must be dense; numbers stay what they are. G602 otherwise.
+        """
+        tensors, sizes, given, wrap = self._prepare(arguments, named, out)
+        for name, value in (self._arguments.by_name(arguments, named) if arguments else named).items():
+            if name in tensors:
+                read_in_place(name, value, tensors[name])
+        frame = self._frame(sizes)
+        results = self._bind_results(frame, sizes, given)
+        lock = self._run_lock or threading.Lock()
+
+        def execute() -> None:
+            with lock:
+                self._execute(frame, tensors, results, _run)
+
+        return BoundCall(
+            execute, {output[0]: result for output, result in zip(self._outputs, results, strict=True)}, wrap
+        )
 
     def _call(
         self,
         arguments: tuple[Any, ...],
         named: dict[str, Any],
-        out: Mapping[str, Any],
-        execute: Callable[[Frame], None] = lambda frame: frame.run(),
+        out: Mapping[str, Any] | None,
+        execute: Callable[[Frame], None] = _run,
     ) -> tuple[list[torch.Tensor], Callable[[torch.Tensor], Any]]:
+        tensors, sizes, given, wrap = self._prepare(arguments, named, out)
+        key = tuple(sizes.values())
+        if self._run_lock is None:
+            return self._run(key, sizes, tensors, given, execute), wrap
+        with self._run_lock:
+            return self._run(key, sizes, tensors, given, execute), wrap
+
+    def _prepare(
+        self, arguments: tuple[Any, ...], named: dict[str, Any], out: Mapping[str, Any] | None
+    ) -> tuple[_Tensors, dict[str, int], _Tensors, Callable[[torch.Tensor], Any]]:
+        """The tensors of a call, the sizes that they give, the outputs given, and how results are handed back."""
         if arguments:
-            named = self._positional(arguments, named)
-        tensors = self._check(named)
+            named = self._arguments.by_name(arguments, named)
+        tensors = self._arguments.check(named)
         if self._unset and (missing := sorted(self._unset - named.keys())):
             raise fail(
                 "G603",
@@ -266,56 +315,62 @@ class Executable:
                 help="initialize(Xavier()), set_states({...}) or compile(..., parameters={...})",
             )
         sizes = self._solve(tensors)
-        key = tuple(sizes.values())
-        given = self._check_out(out, sizes) if out else {}
-        if self._run_lock is None:
-            results = self._run(key, sizes, tensors, given, execute)
-        else:
-            with self._run_lock:
-                results = self._run(key, sizes, tensors, given, execute)
-        return results, wrapper(named)
+        return tensors, sizes, self._check_out(out, sizes) if out else {}, wrapper(named)
 
     def _run(
         self,
         key: tuple[int, ...],
         sizes: dict[str, int],
-        tensors: dict[str, torch.Tensor],
-        given: Mapping[str, torch.Tensor],
+        tensors: _Tensors,
+        given: _Tensors,
         execute: Callable[[Frame], None],
     ) -> list[torch.Tensor]:
-        frame = self._frames.take(key, lambda: self._frame(sizes))
+        frame = self._frames.take(key) or self._frame(sizes)
+        results = self._bind_results(frame, sizes, given)
+        self._execute(frame, tensors, results, execute)
+        self._frames.give(key, frame)
+        return results
+
+    def _bind_results(self, frame: Frame, sizes: Mapping[str, int], given: _Tensors) -> list[torch.Tensor]:
+        """Bind the outputs to the caller's memory, or to fresh memory; G606 when there is none."""
+        results: list[torch.Tensor] = []
+        name, buffer = "", None
+        try:
+            for name, position, buffer in self._outputs:
+                result = given[name] if name in given else frame.output(position)
+                if buffer.role is Role.OUTPUT:
+                    frame.bind(position, result)
+                results.append(result)
+        except (MemoryError, RuntimeError) as error:
+            assert buffer is not None
+            raise no_memory(f"output {name!r} of {self.graph.name}", buffer.type, sizes, error) from error
+        return results
+
+    def _execute(
+        self, frame: Frame, tensors: _Tensors, results: list[torch.Tensor], execute: Callable[[Frame], None]
+    ) -> None:
+        """Run a frame on the present states and constants; under the lock where the program has updates."""
         index = self._index
-        for name, state in self._states.items():
-            if name in index:
-                frame.bind(index[name], state)
+        frame.bind_states(self._state_places, self._bound_states)
         for name, tensor in tensors.items():
             if name in index:
                 frame.bind(index[name], tensor)
+        made: Mapping[str, torch.Tensor] = {}
         if self._constants is not None:
             made = self._constants_for(self._constants, tensors)
             for name, tensor in made.items():
                 frame.bind(index[name], tensor)
-            tensors = {**tensors, **made}
-        results: list[torch.Tensor] = []
-        for name, position, buffer in self._outputs:
-            result = given[name] if name in given else self._fresh(name, buffer.type, sizes)
-            if buffer.role is Role.OUTPUT:
-                frame.bind(position, result)
-            results.append(result)
-        execute(frame)
-        if self._run_lock is not None:
-            mark_written(self._written)
-        self._frames.give(key, frame)
-        for result, (_, position, buffer) in zip(results, self._outputs, strict=True):
-            if buffer.role is not Role.OUTPUT:
-                # An output that is an input, a state or a constant: a copy, so nothing changes under the caller.
-                result.copy_(self._source(position, tensors).view(result.shape))
-        return results
-
-    def _fresh(self, name: str, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
-        """Memory for an output; G606 when there is none."""
-        what = f"output {name!r} of {self.graph.name}"
-        return allocated(what, type, sizes, lambda: self._backend.output(type, sizes))
+        try:
+            execute(frame)
+        finally:
+            # Also after Ctrl-C: the run has ended, and has written.
+            if self._written:
+                mark_written(self._written)
+        if not self._plain:
+            for result, (_, position, buffer) in zip(results, self._outputs, strict=True):
+                if buffer.role is not Role.OUTPUT:
+                    # An output that is an input, a state or a constant: a copy, so nothing changes under the caller.
+                    result.copy_(self._source(position, {**tensors, **made}).view(result.shape))
 
     def _constants_for(
         self, constants: Constants, tensors: Mapping[str, torch.Tensor]
@@ -324,10 +379,6 @@ class Executable:
         if constants.reads.isdisjoint(tensors):
             return constants.current(self._states)
         return constants.made_from({**self._states, **tensors})
-
-    @property
-    def _written(self) -> list[torch.Tensor]:
-        return [self._states[update.target] for update in self.optimized.updates]
 
     def _check_out(self, out: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
         types = {name: buffer.type for name, _, buffer in self._outputs}
@@ -359,82 +410,3 @@ class Executable:
     def _frame(self, sizes: Mapping[str, int]) -> Frame:
         check_sizes(self.optimized, sizes)
         return self._backend.frame(sizes)
-
-    def _positional(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
-        if len(arguments) > len(self._data):
-            raise fail(
-                "G601", f"{self.graph.name} takes {len(self._data)} data inputs, given {len(arguments)}"
-            )
-        result = dict(named)
-        for item, value in zip(self._data, arguments, strict=False):
-            if item.name in result:
-                raise fail("G601", f"input {item.name!r} is given twice, by position and by name")
-            result[item.name] = value
-        return result
-
-    def _check(self, named: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Every data input as a dense tensor of the declared dtype and static dims; errors name the input."""
-        tensors = {}
-        for item in self._data:
-            name = item.name
-            if name not in named:
-                if name not in self._used:
-                    continue
-                if name in self._defaults:
-                    tensors[name] = self._defaults[name]
-                    continue
-                given = [key for key in named if key not in self.optimized.input_by_name]
-                hint = f"{given[0]!r} is no input; " if given else ""
-                wanted = ", ".join(i.name for i in self._data)
-                raise fail(
-                    "G601", f"{self.graph.name}: input {name!r} is missing", help=f"{hint}inputs are {wanted}"
-                )
-            tensors[name] = self._dense(item, named[name])
-        if len(named) != len(tensors):
-            for name, value in named.items():
-                if name in tensors or (name in self.optimized.input_by_name and name not in self._used):
-                    continue
-                held = self._held.get(name)
-                if held is None:
-                    raise fail(
-                        "G601",
-                        f"{self.graph.name} has no input {name!r}",
-                        help=closest(name, list(self.optimized.input_by_name)) or "see .graph.inputs",
-                    )
-                if any(update.target == name for update in self.optimized.updates):
-                    raise fail(
-                        "G601", f"{name!r} is updated by the program; set it with set_states", name=name
-                    )
-                tensors[name] = self._dense(held, value)
-        return tensors
-
-    def _dense(self, item: Input, value: Any) -> torch.Tensor:
-        type = item.value.type
-        tensor = value if isinstance(value, torch.Tensor) else as_tensor(item.name, value, type.dtype.torch)
-        if tensor.dtype is not type.dtype.torch:
-            raise GraphcError(
-                Diagnostic(
-                    "G605",
-                    f"input {item.name!r} is {type}, given {tensor.dtype}",
-                    name=item.name,
-                    help=f"convert it, for example x.to(torch.{str(type.dtype.torch).removeprefix('torch.')})",
-                )
-            )
-        shape = tensor.shape
-        if len(shape) != len(type.shape) or any(
-            isinstance(dim, int) and dim != extent for dim, extent in zip(type.shape, shape, strict=True)
-        ):
-            raise fail("G602", f"input {item.name!r} is {type}, given shape {tuple(shape)}", name=item.name)
-        if tensor.device != self._backend.device:
-            tensor = self._moved(item, tensor)
-        return tensor if tensor.is_contiguous() else tensor.contiguous()
-
-    def _moved(self, item: Input, tensor: torch.Tensor) -> torch.Tensor:
-        if not is_scalar(item):
-            raise fail(
-                "G607",
-                f"input {item.name!r} lies on {tensor.device}, the program runs on {self._backend.device}",
-                name=item.name,
-                help=f"move it once, with .to({str(self._backend.device)!r})",
-            )
-        return tensor.to(self._backend.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 from graphc.driver.backend import Frame
 
@@ -22,20 +21,22 @@ class FramePool:
     def __len__(self) -> int:
         return len(self._free)
 
-    def take(self, sizes: Sizes, make: Callable[[], Frame]) -> Frame:
-        """A frame for these sizes: one that waits, else what `make` gives."""
-        with self._lock:
-            frames = self._free.get(sizes)
-            if frames:
-                return frames.pop()
-        return make()
+    def take(self, sizes: Sizes) -> Frame | None:
+        """A frame for these sizes that waits, if any."""
+        frames = self._free.get(sizes)
+        try:
+            return frames.pop() if frames else None
+        except IndexError:  # another thread was first
+            return None
 
     def give(self, sizes: Sizes, frame: Frame) -> None:
         """Keep a frame for the next call with these sizes."""
-        with self._lock:
-            if sizes not in self._free and len(self._free) >= FRAMES_KEPT:
-                # The oldest sizes go first: a changing batch size must not collect arenas.
-                del self._free[next(iter(self._free))]
-            frames = self._free.setdefault(sizes, [])
-            if len(frames) < FRAMES_KEPT:
-                frames.append(frame)
+        frames = self._free.get(sizes)
+        if frames is None:
+            with self._lock:
+                if sizes not in self._free and len(self._free) >= FRAMES_KEPT:
+                    # The oldest sizes go first: a changing batch size must not collect arenas.
+                    del self._free[next(iter(self._free))]
+                frames = self._free.setdefault(sizes, [])
+        if len(frames) < FRAMES_KEPT:
+            frames.append(frame)

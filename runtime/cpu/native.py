@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,7 +55,24 @@ class NativeProgram:
         table, dims = _array(ctypes.c_void_p, pointers), _array(ctypes.c_int64, sizes)
         status = self._entry(ctypes.addressof(table), ctypes.addressof(dims))
         if status != 0:
-            raise GraphcError(Diagnostic("G601", f"program {self.name} stopped with status {status}"))
+            raise self._failed(status)
+
+    def prepared(
+        self, table: ctypes.Array[ctypes.c_void_p], sizes: ctypes.Array[ctypes.c_int64]
+    ) -> Callable[[], None]:
+        """`run` on these two arrays, again and again; the caller keeps them alive and may write into them."""
+        entry, failed = self._entry, self._failed
+        addresses = ctypes.addressof(table), ctypes.addressof(sizes)
+
+        def run() -> None:
+            status = entry(*addresses)
+            if status != 0:
+                raise failed(status)
+
+        return run
+
+    def _failed(self, status: int) -> GraphcError:
+        return GraphcError(Diagnostic("G601", f"program {self.name} stopped with status {status}"))
 
     def profile(self, pointers: Any, sizes: Any, steps: int) -> list[float]:
         """Run the whole program of so many steps; the seconds that each took."""
