@@ -5,6 +5,7 @@ Importing this fills the registry.
 
 from graphc.operators import (
     activation,
+    attention,
     binary,
     broadcast,
     contraction,
@@ -29,6 +30,7 @@ from graphc.operators.declare import Operator, operator, operator_names, operato
 __all__ = [
     "Operator",
     "activation",
+    "attention",
     "binary",
     "broadcast",
     "contraction",

@@ -45,9 +45,14 @@ class Context:
 
     def random_uniform(self, builder: Builder, shape: tuple[Dim, ...]) -> Value:
         """f32 in [0, 1), independent of all other uses."""
+        state, stream = self.random_stream(builder)
+        return builder.emit("random_uniform", state, stream=stream, shape=shape)
+
+    def random_stream(self, builder: Builder) -> tuple[Value, int]:
+        """The random state and the number of a stream that nobody else draws from."""
         if self.random_state is None:
             self.random_state = builder.input(RANDOM_STATE, TensorType(DType.I64, (2,)), InputKind.STATE)
-        return builder.emit("random_uniform", self.random_state, stream=next(self._streams), shape=shape)
+        return self.random_state, next(self._streams)
 
 
 Compose: TypeAlias = Callable[[Builder, Parameters, tuple[Value, ...], Context], Value | Composition]

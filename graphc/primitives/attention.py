@@ -188,8 +188,20 @@ def _scores(b: Builder, node: Node, operands: tuple[Value, ...]) -> _Matrices:
     return _Matrices(q, k, v, scores, seen, node.attributes["scale"], factor)
 
 
+def _widened(b: Builder, node: Node) -> tuple[Value, ...] | None:
+    """The same primitive on operands in the type of arithmetic, for which there may be a template; None if they are."""
+    dtype = node.inputs[-1 - drops(node.attributes)].type.dtype
+    if dtype is dtype.compute:
+        return None
+    operands = (b.cast(x, dtype.compute) if x.type.dtype is dtype else x for x in node.inputs)
+    return b.emit_all(node.primitive, *operands, **_attributes(node))
+
+
 def _expand(b: Builder, node: Node) -> tuple[Value, ...]:
     """Softmax from the greatest score, and log-sum-exp beside it."""
+    if (widened := _widened(b, node)) is not None:
+        out, log_sum_exp = widened
+        return b.cast(out, node.inputs[0].type.dtype), log_sum_exp
     m = _scores(b, node, node.inputs)
     greatest = b.stop_gradient(b.reduce("reduce_max", m.scores, (-1,)))
     powers = b.exp(b.sub(m.scores, _rows(b, greatest, m.scores)))
@@ -224,6 +236,8 @@ def _slopes(b: Builder, node: Node, operands: tuple[Value, ...]) -> _Slopes:
 
 
 def _expand_gradient(b: Builder, node: Node) -> tuple[Value, ...]:
+    if (widened := _widened(b, node)) is not None:
+        return tuple(b.cast(value, node.inputs[3].type.dtype) for value in widened)
     m, g, p, ds = _slopes(b, node, node.inputs)
     dq = b.mul(_dot(b, ds, m.k), m.scale)
     dk = b.mul(_dot(b, ds, m.q, transpose_x=True), m.scale)

@@ -1,5 +1,6 @@
 """Applications of every operator, each with an oracle in torch: what test_against_torch.py runs."""
 
+from support.attention_cases import attention_cases
 from support.elementwise_cases import binary_cases, unary_cases
 from support.network_cases import creation_cases, linear_cases, normalization_cases, spatial_cases
 from support.recurrent_cases import recurrent_cases
@@ -16,6 +17,7 @@ CASES = (
     *spatial_cases(),
     *normalization_cases(),
     *recurrent_cases(),
+    *attention_cases(),
     *creation_cases(),
 )
 
