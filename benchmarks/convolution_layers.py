@@ -211,7 +211,9 @@ class Templates:
 
 
 def _plan(plan: object) -> Array:
-    return np.array([int(word) for word in str(plan).strip("{}").split(",")], np.int64)
+    """The plan's integers, and zeros for those that are left out."""
+    words = [int(word) for word in str(plan).strip("{}").split(",")]
+    return np.array(words + [0] * 2, np.int64)
 
 
 def _aligned(count: int) -> Array:

@@ -287,8 +287,8 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
 
 // ---- gradient to the data ----
 
-// Adds pixels of one row of w^T dy, row (plane, place in the kernel), to an image's dx where the kernel lay: whole output
-// rows together, the ragged ends one by one.
+// Adds pixels of one row of w^T dy, row (plane, place in the kernel), to the dx of images where the kernel lay: whole
+// output rows together, the ragged ends one by one.
 template <class T>
 GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, gc_tap tap, gc_pixel pixel, int64_t count, const T* acc,
                                 T* dx) {
@@ -310,10 +310,21 @@ GC_NOINLINE void gc_scatter_row(const gc_conv_shape& s, gc_tap tap, gc_pixel pix
   }
 }
 
+// How many images' pixels make one product: small ones alone would leave registers empty and read the weight too often.
+GC_INLINE int64_t gc_images_at_once(const gc_conv_shape& s) {
+  return s.out_volume() < 256 ? gc_max_of<int64_t>(1, GC_BLOCK_COLUMNS / gc_max_of<int64_t>(1, s.out_volume())) : 1;
+}
+
+// dy as the right operand of a product, its images end to end: a convolution with a kernel of one pixel reads it so.
+GC_INLINE gc_conv_shape gc_rows_of_images(const gc_conv_shape& s) {
+  const int64_t pixels = s.out_volume();
+  return {s.batch, s.groups, s.out_channels, s.out_channels, 1, pixels, 1, pixels, 1, 1, 1, 1, 0, 0, 1, 1};
+}
+
 template <class T, class Epilogue>
 void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, const Epilogue& epilogue) {
-  const int64_t products = s.batch * s.groups;
-  const int64_t threads = gc_threads_for((double)products * s.group_out() * s.filter() * s.out_volume());
+  const int64_t at_once = gc_images_at_once(s), blocks = gc_ceil_div(s.batch, at_once), products = blocks * s.groups;
+  const int64_t threads = gc_threads_for((double)s.batch * s.groups * s.group_out() * s.filter() * s.out_volume());
   // Few images: their channels are shared out too. Either way one thread owns the elements it adds to.
   const int64_t parts =
       gc_max_of<int64_t>(1, gc_min_of(s.group_in(), gc_ceil_div(threads, gc_max_of<int64_t>(1, products))));
@@ -321,22 +332,30 @@ void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, c
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t item = 0; item < products * parts; ++item) {
     const gc_scratch_scope share(team, omp_get_thread_num());
-    const int64_t image = item / parts / s.groups, group = item / parts % s.groups, part = item % parts;
+    const int64_t block = item / parts / s.groups, group = item / parts % s.groups, part = item % parts;
+    const int64_t begin = s.batch * block / blocks, images = s.batch * (block + 1) / blocks - begin;
     const int64_t first = s.group_in() * part / parts, last = s.group_in() * (part + 1) / parts;
-    T* sums = dx + (image * s.in_channels + group * s.group_in()) * s.volume();
-    __builtin_memset(sums + first * s.volume(), 0, (last - first) * s.volume() * sizeof(T));
-    gc_contract_region<T>(
-        first * s.kernel_volume(), last * s.kernel_volume(), 0, s.out_volume(), s.group_out(),
-        gc_matrix<T>{w + group * s.group_out() * s.filter(), 1, s.filter()},
-        gc_matrix<T>{dy + (image * s.out_channels + group * s.group_out()) * s.out_volume(), s.out_volume(), 1},
-        [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* acc, int64_t acc_row) {
-          gc_tap tap(s, m);
-          const gc_pixel pixel(s, n);
-          for (int64_t i = 0; i < rows; ++i, tap.step(s))
-            gc_scatter_row(s, tap, pixel, columns, acc + i * acc_row, sums);
-        });
-    for (int64_t channel = first; channel < last; ++channel)
-      epilogue(image, group * s.group_in() + channel, (int64_t)0, s.volume(), (const T*)sums + channel * s.volume());
+    T* const sums = dx + (begin * s.in_channels + group * s.group_in()) * s.volume();
+    for (int64_t image = 0; image < images; ++image)
+      __builtin_memset(sums + (image * s.in_channels + first) * s.volume(), 0, (last - first) * s.volume() * sizeof(T));
+    const T* const from = dy + (begin * s.out_channels + group * s.group_out()) * s.out_volume();
+    const auto product = [&](const auto& right) {
+      gc_contract_region<T>(
+          first * s.kernel_volume(), last * s.kernel_volume(), 0, images * s.out_volume(), s.group_out(),
+          gc_matrix<T>{w + group * s.group_out() * s.filter(), 1, s.filter()}, right,
+          [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* acc, int64_t acc_row) {
+            gc_tap tap(s, m);
+            const gc_pixel pixel(s, n);
+            for (int64_t i = 0; i < rows; ++i, tap.step(s))
+              gc_scatter_row(s, tap, pixel, columns, acc + i * acc_row, sums);
+          });
+    };
+    if (at_once > 1) product(gc_image_columns<T>{from, gc_rows_of_images(s)});
+    else product(gc_matrix<T>{from, s.out_volume(), 1});
+    for (int64_t image = 0; image < images; ++image)
+      for (int64_t channel = first; channel < last; ++channel)
+        epilogue(begin + image, group * s.group_in() + channel, (int64_t)0, s.volume(),
+                 (const T*)sums + (image * s.in_channels + channel) * s.volume());
   }
 }
 

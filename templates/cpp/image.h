@@ -162,6 +162,24 @@ GC_INLINE void gc_copy_short(int64_t count, int64_t repeats, const T* from, int6
   }
 }
 
+// to[i] = from[2 i] for P elements, from as many beside each other as are needed and no more.
+template <class T, int P>
+GC_INLINE void gc_copy_every_second(const T* from, T* to) {
+  typedef T piece __attribute__((vector_size(P * sizeof(T)), aligned(sizeof(T)), may_alias));
+  const piece x = *(const piece*)from, y = *(const piece*)(from + P - 1);
+  if constexpr (P == 16)
+    *(piece*)to = __builtin_shufflevector(x, y, 0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+  else if constexpr (P == 8) *(piece*)to = __builtin_shufflevector(x, y, 0, 2, 4, 6, 9, 11, 13, 15);
+  else *(piece*)to = __builtin_shufflevector(x, y, 0, 2, 5, 7);
+}
+
+// to[i] = from[2 i], pieces of P and a last one that overlaps.
+template <class T, int P>
+GC_INLINE void gc_copy_halved(int64_t count, const T* from, T* to) {
+  for (int64_t i = 0; i + P < count; i += P) gc_copy_every_second<T, P>(from + 2 * i, to + i);
+  gc_copy_every_second<T, P>(from + 2 * (count - P), to + count - P);
+}
+
 // `repeats` pieces of `count` elements, every `stride`th of the source.
 template <class T>
 GC_NOINLINE void gc_copy_pieces(int64_t count, int64_t repeats, const T* GC_RESTRICT from, int64_t stride,
@@ -169,7 +187,13 @@ GC_NOINLINE void gc_copy_pieces(int64_t count, int64_t repeats, const T* GC_REST
   constexpr int L = GC_LANES(T);
   typedef gc_vector_unaligned<T> memory;
   if (count <= 0) return;
-  if (stride != 1 || count == 1) {
+  if (stride == 2 && count >= 4) {
+    constexpr int P = L < 8 ? 4 : 8;
+    for (int64_t r = 0; r < repeats; ++r, from += from_step, to += to_step)
+      if (L > 8 && count >= 16) gc_copy_halved<T, 16>(count, from, to);
+      else if (count >= P) gc_copy_halved<T, P>(count, from, to);
+      else gc_copy_halved<T, 4>(count, from, to);
+  } else if (stride != 1 || count == 1) {
     for (int64_t r = 0; r < repeats; ++r)
       for (int64_t i = 0; i < count; ++i) to[r * to_step + i] = from[r * from_step + i * stride];
   } else if (count < L) {
@@ -310,7 +334,8 @@ struct gc_image_rows {
   void copy_row(gc_tap tap, gc_pixel pixel, int64_t depth, T* to) const {
     while (depth > 0) {
       const int64_t count = gc_min_of(depth, shape.out_width - pixel.x), lines = pixel.lines(shape, depth);
-      gc_copy_lines(shape, shape.plane_of(data, pixel.image, tap.channel), tap.y * shape.dilation_height, tap.x * shape.dilation_width, pixel.y, lines, pixel.x, count, to);
+      gc_copy_lines(shape, shape.plane_of(data, pixel.image, tap.channel), tap.y * shape.dilation_height,
+                    tap.x * shape.dilation_width, pixel.y, lines, pixel.x, count, to);
       to += lines * count;
       depth -= lines * count;
       pixel.step(shape, lines * count);

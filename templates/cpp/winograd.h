@@ -8,9 +8,9 @@
 //
 // Called by generated code, which has chosen it by cost (graphc/codegen/cpp/winograd.py) and knows its sizes:
 //
-//   gc_winograd_pack_weight(shape, false, 0, out_channels, w, packed);   // (G w G^T): once, where w is constant
+//   gc_winograd_pack_weight(shape, false, 0, out_channels, w, packed);   // winograd_weight.h: once, where w is constant
 //   gc_winograd<float>(shape, plan, x, packed, epilogue);                // epilogue as that of gc_conv_forward
-//   gc_winograd_forward<float>(shape, plan, x, w, packed, epilogue);        // both; `packed` may be smaller, see plan
+//   gc_winograd_forward<float>(shape, plan, x, w, packed, epilogue);     // both; `packed` may be smaller or null, see plan
 //   gc_winograd_data_gradient<float>(shape, plan, dy, w, dx, packed, epilogue);   // epilogue as that of conv.h
 //
 // Needs      kernel 3x3, stride 1, dilation 1, one group; a data gradient also pad <= 2.
@@ -21,20 +21,21 @@
 #ifndef GC_WINOGRAD_H
 #define GC_WINOGRAD_H
 
-#include "conv.h"
+#include "winograd_weight.h"
 
-#define GC_POINTS 36
 #define GC_WINOGRAD_PIECE 16  // tiles of one output strip that are transformed together
 
 // How the work is cut: `tiles` of a block, `outputs` of it that are summed at once, `packed` outputs' weights at once.
+// Where blocks are few, what is packed would be read hardly more often than it is written: with `inputs` > 0 the weights
+// of so many in channels and `outputs` are transformed on the way, in a thread's scratch, and nothing is packed.
 struct gc_winograd_plan {
-  int64_t tiles, outputs, packed;
+  int64_t tiles, outputs, packed, inputs = 0;
 };
 
 // Sizes in elements: rows lie a cache line further apart than they need, so that they do not fight for the same lines.
 template <class T>
 struct gc_winograd_sizes {
-  int64_t inputs, image_row, image_point, sums_row, sums_point, piece;
+  int64_t inputs, image_row, image_point, sums_row, sums_point, weight_point, piece;
 
   gc_winograd_sizes(const gc_conv_shape& s, const gc_winograd_plan& p)
       : inputs(s.in_channels),
@@ -42,127 +43,14 @@ struct gc_winograd_sizes {
         image_point(p.tiles * image_row + 16),
         sums_row(p.outputs + 16),
         sums_point(p.tiles * sums_row + 16),
+        weight_point(p.inputs > 0 ? p.inputs * p.outputs + 16 : 0),
         piece((4 * GC_WINOGRAD_PIECE + 2) * 6 * GC_LANES(T) + GC_LANES(T) * GC_LANES(T)) {}
 
   // With room to begin at a cache line, wherever the scratch begins.
-  int64_t bytes() const { return (GC_POINTS * (image_point + sums_point) + 2 * piece) * (int64_t)sizeof(T) + 64; }
+  int64_t bytes() const {
+    return (GC_POINTS * (image_point + sums_point + weight_point) + 2 * piece) * (int64_t)sizeof(T) + 64;
+  }
 };
-
-// ---- one dimension of the transforms ----
-
-// The points 0, NEAR, -NEAR, FAR, -FAR and infinity, whose powers below are exact: a quarter of the error that the usual
-// 1 and 2 make. Points of opposite sign share their even and their odd part.
-constexpr double GC_NEAR = 0.625, GC_FAR = 1.5, GC_NEAR2 = GC_NEAR * GC_NEAR, GC_FAR2 = GC_FAR * GC_FAR;
-constexpr double GC_NEAR_NORM = 1 / (2 * GC_NEAR2 * (GC_NEAR2 - GC_FAR2));
-constexpr double GC_FAR_NORM = 1 / (2 * GC_FAR2 * (GC_FAR2 - GC_NEAR2));
-
-// B^T: six inputs to six points.
-template <class T, class V>
-GC_INLINE void gc_winograd_image(const V (&d)[6], V (&to)[6]) {
-  const V near_even = d[4] - (T)GC_FAR2 * d[2], near_odd = d[3] - (T)GC_FAR2 * d[1];
-  const V far_even = d[4] - (T)GC_NEAR2 * d[2], far_odd = d[3] - (T)GC_NEAR2 * d[1];
-  to[0] = (T)(GC_NEAR2 * GC_FAR2) * d[0] - (T)(GC_NEAR2 + GC_FAR2) * d[2] + d[4];
-  to[1] = near_even + (T)GC_NEAR * near_odd;
-  to[2] = near_even - (T)GC_NEAR * near_odd;
-  to[3] = far_even + (T)GC_FAR * far_odd;
-  to[4] = far_even - (T)GC_FAR * far_odd;
-  to[5] = (T)(GC_NEAR2 * GC_FAR2) * d[1] - (T)(GC_NEAR2 + GC_FAR2) * d[3] + d[5];
-}
-
-// G: three weights to six points.
-template <class T, class V>
-GC_INLINE void gc_winograd_weight(const V (&g)[3], V (&to)[6]) {
-  const V near_even = (T)GC_NEAR_NORM * g[0] + (T)(GC_NEAR_NORM * GC_NEAR2) * g[2];
-  const V far_even = (T)GC_FAR_NORM * g[0] + (T)(GC_FAR_NORM * GC_FAR2) * g[2];
-  to[0] = (T)(1 / (GC_NEAR2 * GC_FAR2)) * g[0];
-  to[1] = near_even + (T)(GC_NEAR_NORM * GC_NEAR) * g[1];
-  to[2] = near_even - (T)(GC_NEAR_NORM * GC_NEAR) * g[1];
-  to[3] = far_even + (T)(GC_FAR_NORM * GC_FAR) * g[1];
-  to[4] = far_even - (T)(GC_FAR_NORM * GC_FAR) * g[1];
-  to[5] = g[2];
-}
-
-// A^T: six points to four outputs.
-template <class T, class V>
-GC_INLINE void gc_winograd_result(const V (&m)[6], V (&to)[4]) {
-  const V near = m[1] + m[2], far = m[3] + m[4];
-  const V near_odd = (T)GC_NEAR * (m[1] - m[2]), far_odd = (T)GC_FAR * (m[3] - m[4]);
-  to[0] = m[0] + near + far;
-  to[1] = near_odd + far_odd;
-  to[2] = (T)GC_NEAR2 * near + (T)GC_FAR2 * far;
-  to[3] = (T)GC_NEAR2 * near_odd + (T)GC_FAR2 * far_odd + m[5];
-}
-
-// to[column][lane] = from[lane * from_row + column]; may write up to a register beyond, never reads beyond `end`.
-template <class T>
-GC_INLINE void gc_lanes_from_rows(int64_t rows, int64_t columns, const T* from, int64_t from_row, const T* end, T* to) {
-  constexpr int64_t L = GC_LANES(T);
-  for (int64_t j = 0; j < columns; j += L) {
-    if (rows == L && from + j + (L - 1) * from_row + L <= end)
-      gc_transpose_square(L, from + j, from_row, to + j * L, L);
-    else gc_transpose_edge(rows, gc_min_of(L, columns - j), from + j, from_row, to + j * L, L);
-  }
-}
-
-// ---- the weight ----
-
-// packed[point][panel][in channel][panel's width]: panels of up to two registers of out channels, `first` to `last` of
-// them; gc_winograd_packed_size elements. Turned: for the gradient to the data, whose out channels are the
-// convolution's in channels; `s` is then the turned shape.
-GC_INLINE int64_t gc_winograd_packed_size(const gc_conv_shape& s, int64_t outputs, int64_t lanes) {
-  return GC_POINTS * s.in_channels * gc_round_up(outputs, lanes);
-}
-
-// One register of out channels at `output`, all in channels.
-template <class T>
-GC_NOINLINE void gc_winograd_pack_lanes(const gc_conv_shape& s, bool turned, int64_t output, int64_t outputs,
-                                        const T* w, T* to, int64_t row, int64_t point) {
-  typedef gc_vector<T> vec;
-  constexpr int64_t L = GC_LANES(T), block = 16;
-  alignas(64) T taps[(9 * block + L) * L];
-  const T* const end = w + s.in_channels * s.out_channels * 9;
-  const int64_t each = turned ? 1 : block;  // in channels whose taps lie side by side
-  for (int64_t c = 0; c < s.in_channels; c += each) {
-    const int64_t count = gc_min_of(each, s.in_channels - c);
-    if (turned) gc_lanes_from_rows(outputs, (int64_t)9, w + (c * s.out_channels + output) * 9, (int64_t)9, end, taps);
-    else gc_transpose(outputs, count * 9, w + (output * s.in_channels + c) * 9, s.in_channels * 9, taps, L);
-    for (int64_t i = 0; i < count; ++i) {
-      const vec* from = (const vec*)(taps + i * 9 * L);
-      vec half[6][3];
-#pragma GCC unroll 3
-      for (int x = 0; x < 3; ++x) {
-        vec column[3], points[6];
-#pragma GCC unroll 3
-        for (int y = 0; y < 3; ++y) column[y] = from[turned ? 8 - (y * 3 + x) : y * 3 + x];
-        gc_winograd_weight<T>(column, points);
-#pragma GCC unroll 6
-        for (int y = 0; y < 6; ++y) half[y][x] = points[y];
-      }
-#pragma GCC unroll 6
-      for (int y = 0; y < 6; ++y) {
-        vec points[6];
-        gc_winograd_weight<T>(half[y], points);
-#pragma GCC unroll 6
-        for (int x = 0; x < 6; ++x)
-          *(gc_vector_unaligned<T>*)(to + (y * 6 + x) * point + (c + i) * row) = points[x];
-      }
-    }
-  }
-}
-
-template <class T>
-GC_NOINLINE void gc_winograd_pack_weight(const gc_conv_shape& s, bool turned, int64_t first, int64_t last, const T* w,
-                                         T* packed) {
-  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
-  const int64_t width = gc_round_up(last - first, L), point = s.in_channels * width;
-  const int64_t threads = gc_min_of(width / L, gc_threads_for(4.0 * (double)point * GC_POINTS));
-#pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
-  for (int64_t lane = 0; lane < width; lane += L) {
-    const int64_t panel = lane / W * W, row = gc_min_of(W, width - panel);
-    gc_winograd_pack_lanes(s, turned, first + lane, gc_min_of(L, last - first - lane), w,
-                           packed + panel * s.in_channels + (lane - panel), row, point);
-  }
-}
 
 // ---- pieces: tiles side by side in one strip of an image ----
 
@@ -284,20 +172,22 @@ GC_NOINLINE void gc_winograd_image_block(const gc_conv_shape& s, const gc_winogr
   }
 }
 
-// All points' sums over the in channels, for outputs from `first` on.
+// All points' sums over in channels `begin` to `end`. The weights of the first are at `weight`, `panel` in channels in a
+// panel of them.
 template <class T>
-GC_NOINLINE void gc_winograd_products(const gc_winograd_sizes<T>& z, int64_t tiles, int64_t first, int64_t outputs,
-                                      int64_t packed_outputs, const T* image, const T* packed, T* sums) {
+GC_NOINLINE void gc_winograd_products(const gc_winograd_sizes<T>& z, int64_t tiles, int64_t begin, int64_t end,
+                                      int64_t outputs, const T* image, const T* weight, int64_t weight_point,
+                                      int64_t panel, T* sums) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
-  const int64_t depth = gc_max_of<int64_t>(1, gc_ceil_div(z.inputs, gc_ceil_div(z.inputs, GC_BLOCK_DEPTH(T))));
+  const int64_t depth = gc_max_of<int64_t>(1, gc_ceil_div(end - begin, gc_ceil_div(end - begin, GC_BLOCK_DEPTH(T))));
   const int64_t last = (outputs - 1) / W * W, width = outputs - last > L ? W : L;
-  for (int64_t point = 0; point < GC_POINTS; ++point)
-    for (int64_t k = 0; k < z.inputs; k += depth) {
-      const int64_t steps = gc_min_of(depth, z.inputs - k);
-      const T* weight = packed + (point * packed_outputs + first) * z.inputs;
-      const gc_panels<T> panels = {weight + k * W, W * z.inputs, W, weight + last * z.inputs + k * width, width, nullptr};
+  for (int64_t point = 0; point < GC_POINTS; ++point, weight += weight_point)
+    for (int64_t k = begin; k < end; k += depth) {
+      const int64_t steps = gc_min_of(depth, end - k), in = k - begin;
+      const gc_panels<T> panels = {weight + in * W, W * panel, W, weight + last * panel + in * width, width, nullptr};
       for (int64_t t = 0; t < tiles;) {
-        const int64_t left = tiles - t, rows = left == GC_TILE_ROWS + 2 ? left / 2 : gc_min_of<int64_t>(left, GC_TILE_ROWS);
+        const int64_t left = tiles - t;
+        const int64_t rows = left == GC_TILE_ROWS + 2 ? left / 2 : gc_min_of<int64_t>(left, GC_TILE_ROWS);
         gc_row_panel<T, false>(rows, outputs, steps, image + point * z.image_point + t * z.image_row + k, z.image_row, 1,
                                panels, sums + point * z.sums_point + t * z.sums_row, z.sums_row, k > 0, gc_ahead<T>{});
         t += rows;
@@ -316,6 +206,31 @@ GC_NOINLINE int64_t gc_winograd_finish(int64_t tiles, int64_t rows, int64_t colu
   return row;
 }
 
+// Hands the finished outputs `output` to `last` of a block over, `outputs` of them in whole registers.
+template <class T, class Epilogue>
+void gc_winograd_results(const gc_conv_shape& s, const gc_winograd_sizes<T>& z, int64_t tile, int64_t tiles,
+                         int64_t output, int64_t last, const T* sums, T* stage, const Epilogue& epilogue) {
+  constexpr int64_t L = GC_LANES(T);
+  for (int64_t t = 0; t < tiles;) {
+    const gc_winograd_piece piece(s, tile + t, tiles - t);
+    const int64_t y = 4 * piece.y, left = 4 * piece.x;
+    const int64_t rows = gc_min_of<int64_t>(4, s.out_height - y);
+    const int64_t columns = gc_min_of(4 * piece.tiles, s.out_width - left);
+    // Whole rows lie end to end; parts of rows are segments of their own.
+    const int64_t segments = columns == s.out_width ? 1 : rows, count = rows * columns / segments;
+    for (int64_t o = 0; output + o < last; o += L) {
+      const int64_t row = gc_winograd_finish(piece.tiles, rows, columns, sums + t * z.sums_row + o, z.sums_row,
+                                             z.sums_point, stage, stage + z.piece);
+      const int64_t channels = gc_min_of(L, last - output - o);
+      for (int64_t i = 0; i < channels; ++i)
+        for (int64_t segment = 0; segment < segments; ++segment)
+          epilogue(piece.image, output + o + i, (y + segment) * s.out_width + left, count,
+                   (const T*)(stage + z.piece + i * row + segment * count));
+    }
+    t += piece.tiles;
+  }
+}
+
 template <class T, class Epilogue>
 void gc_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t tile, int64_t tiles, int64_t base,
                        int64_t first, int64_t last, int64_t packed_outputs, const T* x, const T* packed,
@@ -327,26 +242,10 @@ void gc_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_
   T* const stage = sums + GC_POINTS * z.sums_point;
   gc_winograd_image_block(s, z, tile, tiles, x, image, stage);
   for (int64_t output = first; output < last; output += p.outputs) {
-    const int64_t outputs = gc_round_up(gc_min_of(p.outputs, last - output), L);
-    gc_winograd_products(z, tiles, output, outputs, gc_round_up(packed_outputs, L), image, packed, sums);
-    for (int64_t t = 0; t < tiles;) {
-      const gc_winograd_piece piece(s, tile + t, tiles - t);
-      const int64_t y = 4 * piece.y, left = 4 * piece.x;
-      const int64_t rows = gc_min_of<int64_t>(4, s.out_height - y);
-      const int64_t columns = gc_min_of(4 * piece.tiles, s.out_width - left);
-      // Whole rows lie end to end; parts of rows are segments of their own.
-      const int64_t segments = columns == s.out_width ? 1 : rows, count = rows * columns / segments;
-      for (int64_t o = 0; o < outputs; o += L) {
-        const int64_t row = gc_winograd_finish(piece.tiles, rows, columns, sums + t * z.sums_row + o, z.sums_row,
-                                               z.sums_point, stage, stage + z.piece);
-        const int64_t channels = gc_min_of(L, last - output - o);
-        for (int64_t i = 0; i < channels; ++i)
-          for (int64_t segment = 0; segment < segments; ++segment)
-            epilogue(piece.image, base + output + o + i, (y + segment) * s.out_width + left, count,
-                     (const T*)(stage + z.piece + i * row + segment * count));
-      }
-      t += piece.tiles;
-    }
+    const int64_t stop = gc_min_of(last, output + p.outputs);
+    gc_winograd_products(z, tiles, (int64_t)0, z.inputs, gc_round_up(stop - output, L), (const T*)image,
+                         packed + output * z.inputs, gc_round_up(packed_outputs, L) * z.inputs, z.inputs, sums);
+    gc_winograd_results(s, z, tile, tiles, base + output, base + stop, (const T*)sums, stage, epilogue);
   }
 }
 
@@ -380,10 +279,59 @@ GC_INLINE void gc_winograd(const gc_conv_shape& s, const gc_winograd_plan& p, co
   gc_winograd_outputs<T>(s, p, 0, s.out_channels, x, packed, gc_segments_of<T>(epilogue));
 }
 
+// Outputs `output` to `last` of a block, whose image is transformed; their weights are transformed on the way.
+template <class T>
+GC_NOINLINE void gc_winograd_transforming(const gc_conv_shape& s, const gc_winograd_plan& p,
+                                          const gc_winograd_sizes<T>& z, bool turned, int64_t tiles, int64_t output,
+                                          int64_t last, const T* image, const T* w, T* weight, T* sums) {
+  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
+  const int64_t outputs = gc_round_up(last - output, L);
+  for (int64_t c = 0; c < s.in_channels; c += p.inputs) {
+    const int64_t end = gc_min_of(s.in_channels, c + p.inputs), count = end - c;
+    for (int64_t lane = 0; lane < outputs; lane += L) {
+      const int64_t panel = lane / W * W, row = gc_min_of(W, outputs - panel);
+      gc_winograd_pack_lanes(s, turned, output + lane, gc_min_of(L, last - output - lane), c, end, w,
+                             weight + panel * count + (lane - panel), row, z.weight_point);
+    }
+    gc_winograd_products(z, tiles, c, end, outputs, image, (const T*)weight, z.weight_point, count, sums);
+  }
+}
+
+template <class T, class Epilogue>
+void gc_winograd_unpacked(const gc_conv_shape& s, const gc_winograd_plan& p, bool turned, const T* x, const T* w,
+                          const Epilogue& epilogue) {
+  const gc_winograd_sizes<T> z(s, p);
+  const int64_t tiles = s.batch * gc_ceil_div(s.out_height, 4) * gc_ceil_div(s.out_width, 4);
+  const int64_t blocks = gc_ceil_div(tiles, p.tiles), parts = gc_ceil_div(s.out_channels, p.outputs);
+  const double work = (double)tiles * GC_POINTS * s.in_channels * s.out_channels;
+  const int64_t threads = gc_min_of(blocks * parts, gc_threads_for(work));
+  const gc_scratch_view team = gc_scratch_now;
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+  {
+    const gc_scratch_scope share(team, omp_get_thread_num());
+    T* const image = (T*)gc_round_up((int64_t)gc_scratch(z.bytes()), 64);
+    T* const sums = image + GC_POINTS * z.image_point;
+    T* const weight = sums + GC_POINTS * z.sums_point;
+    T* const stage = weight + GC_POINTS * z.weight_point;
+    int64_t transformed = -1;  // the block whose image lies transformed in the scratch
+#pragma omp for schedule(static)
+    for (int64_t item = 0; item < blocks * parts; ++item) {
+      const int64_t block = item / parts, output = item % parts * p.outputs;
+      const int64_t begin = tiles * block / blocks, count = tiles * (block + 1) / blocks - begin;
+      const int64_t last = gc_min_of(s.out_channels, output + p.outputs);
+      if (transformed != block) gc_winograd_image_block(s, z, begin, count, x, image, stage);
+      transformed = block;
+      gc_winograd_transforming(s, p, z, turned, count, output, last, (const T*)image, w, weight, sums);
+      gc_winograd_results(s, z, begin, count, output, last, (const T*)sums, stage, epilogue);
+    }
+  }
+}
+
 // The weight is packed `plan.packed` outputs at a time, so that what was packed is still in the cache when it is used.
 template <class T, class Epilogue>
 void gc_winograd_packing(const gc_conv_shape& s, const gc_winograd_plan& p, bool turned, const T* x, const T* w,
                          T* packed, const Epilogue& epilogue) {
+  if (p.inputs > 0) return gc_winograd_unpacked<T>(s, p, turned, x, w, epilogue);
   for (int64_t first = 0; first < s.out_channels; first += p.packed) {
     const int64_t last = gc_min_of(s.out_channels, first + p.packed);
     gc_winograd_pack_weight(s, turned, first, last, w, packed);

@@ -146,11 +146,27 @@ GC_NOINLINE void gc_winograd_gradient_result(int64_t count, const T* sums, int64
   gc_transpose(count * 9, L, taps, L, to, row);
 }
 
+// The finished sums of in channels `c` to `last`, and `channels` out channels from `first` on, to the epilogue.
+template <class T, class Epilogue>
+void gc_winograd_gradient_finish(int64_t c, int64_t last, int64_t first, int64_t channels, const T* sums,
+                                 int64_t sums_row, int64_t sums_point, const Epilogue& epilogue) {
+  constexpr int64_t L = GC_LANES(T);
+  alignas(64) T weights[16 * 9 * L];
+  for (; c < last; c += 16, sums += 16 * sums_row) {
+    const int64_t count = gc_min_of<int64_t>(16, last - c), row = gc_round_up(count * 9, L);
+    for (int64_t lane = 0; lane < channels; lane += L) {
+      gc_winograd_gradient_result(count, sums + lane, sums_row, sums_point, weights, row);
+      for (int64_t i = 0; i < gc_min_of(L, channels - lane); ++i)
+        epilogue(first + lane + i, c * 9, count * 9, (const T*)(weights + i * row));
+    }
+  }
+}
+
 // Outputs from `first` on, as many as the plan sums together: this thread's part, between barriers.
 template <class T, class Epilogue>
 void gc_winograd_gradient_outputs(const gc_conv_shape& s, const gc_winograd_gradient_plan& p, int64_t first,
                                   const T* x, const T* dy, T* shared, const Epilogue& epilogue) {
-  constexpr int64_t L = GC_LANES(T);
+  constexpr int64_t L = GC_LANES(T), own_rows = 2 * GC_TILE_ROWS;
   const gc_winograd_gradient_sizes<T> z(s, p);
   T* const image = (T*)gc_round_up((int64_t)shared, 64);
   T* const gradient = image + GC_POINTS * z.image_point;
@@ -158,11 +174,16 @@ void gc_winograd_gradient_outputs(const gc_conv_shape& s, const gc_winograd_grad
   const int64_t tiles = s.batch * gc_ceil_div(s.out_height, 4) * gc_ceil_div(s.out_width, 4);
   const int64_t channels = gc_min_of(p.outputs, s.out_channels - first), width = gc_round_up(channels, L);
   const int64_t inputs = gc_ceil_div(s.in_channels, L), outputs = width / L;
-  const int64_t blocks = gc_ceil_div(tiles, p.tiles), rows = gc_ceil_div(s.in_channels, 4 * GC_TILE_ROWS);
+  const int64_t blocks = gc_max_of<int64_t>(1, gc_ceil_div(tiles, p.tiles));  // an empty one has sums of zero
+  // One block: its sums are final, and a few rows of them stay in the cache of the thread that makes weights of them.
+  const int64_t own_point = own_rows * p.outputs + 16;
+  const bool own = blocks == 1 && omp_get_num_threads() * own_point <= z.sums_point;
+  const int64_t rows = gc_ceil_div(s.in_channels, 4 * GC_TILE_ROWS);
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t begin = tiles * block / blocks, count = tiles * (block + 1) / blocks - begin;
+    const int64_t known = blocks == 1 && first > 0 ? inputs : 0;  // registers of the image that lie transformed
 #pragma omp for schedule(static)
-    for (int64_t lane = 0; lane < inputs + outputs; ++lane) {
+    for (int64_t lane = known; lane < inputs + outputs; ++lane) {
       const bool of_image = lane < inputs;
       const int64_t c = (of_image ? lane : lane - inputs) * L;
       if (of_image)
@@ -171,6 +192,7 @@ void gc_winograd_gradient_outputs(const gc_conv_shape& s, const gc_winograd_grad
         gc_winograd_gradient_lanes(s, begin, count, false, first + c, dy, gradient + c, z.gradient_row,
                                    z.gradient_point);
     }
+    if (own) continue;
 #pragma omp for schedule(static)
     for (int64_t item = 0; item < GC_POINTS * rows; ++item) {
       const int64_t point = item / rows, c = item % rows * 4 * GC_TILE_ROWS;
@@ -180,14 +202,18 @@ void gc_winograd_gradient_outputs(const gc_conv_shape& s, const gc_winograd_grad
                                    sums + point * z.sums_point, z.sums_row, block > 0);
     }
   }
-  alignas(64) T weights[16 * 9 * L];
+  T* const mine = sums + omp_get_thread_num() * GC_POINTS * own_point;
+  const int64_t step = own ? own_rows : 16;
 #pragma omp for schedule(static)
-  for (int64_t item = 0; item < outputs * gc_ceil_div(s.in_channels, 16); ++item) {
-    const int64_t lane = item % outputs * L, c = item / outputs * 16, count = gc_min_of<int64_t>(16, s.in_channels - c);
-    const int64_t row = gc_round_up(count * 9, L);
-    gc_winograd_gradient_result(count, (const T*)(sums + c * z.sums_row + lane), z.sums_row, z.sums_point, weights, row);
-    for (int64_t i = 0; i < gc_min_of(L, channels - lane); ++i)
-      epilogue(first + lane + i, c * 9, count * 9, (const T*)(weights + i * row));
+  for (int64_t c = 0; c < s.in_channels; c += step) {
+    const int64_t last = gc_min_of(s.in_channels, c + step);
+    for (int64_t point = 0; own && point < GC_POINTS; ++point)
+      gc_winograd_gradient_product(tiles, (int64_t)0, last - c, width,
+                                   (const T*)(image + point * z.image_point + c), z.image_row,
+                                   (const T*)(gradient + point * z.gradient_point), z.gradient_row,
+                                   mine + point * own_point, z.sums_row, false);
+    gc_winograd_gradient_finish(c, last, first, channels, (const T*)(own ? mine : sums + c * z.sums_row), z.sums_row,
+                                own ? own_point : z.sums_point, epilogue);
   }
 }
 

@@ -25,7 +25,7 @@ class Case:
     image: tuple[int, int]
     outputs: int
     pad: tuple[int, int] = (1, 1)
-    plan: tuple[int, int, int] = (28, 64, 64)
+    plan: tuple[int, int, int, int] = (28, 64, 64, 0)
 
     def shape(self) -> NDArray[np.int64]:
         """Return the integers of gc_conv_shape."""
@@ -49,20 +49,22 @@ _LANES = {"native": 16, "x86-64-v3": 8, "x86-64": 4}  # at most, for native
 
 CASES = [
     Case(1, 16, (8, 8), 16),
-    Case(2, 20, (9, 13), 37, plan=(5, 32, 32)),
+    Case(2, 20, (9, 13), 37, plan=(5, 32, 32, 0)),
     Case(1, 5, (3, 3), 3, pad=(2, 0)),
-    Case(3, 33, (7, 7), 50, pad=(0, 0), plan=(7, 32, 64)),
+    Case(3, 33, (7, 7), 50, pad=(0, 0), plan=(7, 32, 64, 0)),
     Case(1, 300, (6, 5), 70),
     Case(2, 3, (70, 75), 20, pad=(2, 2)),
-    Case(17, 8, (4, 4), 130, plan=(16, 64, 128)),
+    Case(17, 8, (4, 4), 130, plan=(16, 64, 128, 0)),
     Case(1, 1, (1, 1), 1),
+    Case(17, 40, (4, 4), 130, plan=(17, 64, 0, 32)),
+    Case(2, 33, (9, 13), 70, plan=(5, 32, 0, 16)),
+    Case(3, 7, (7, 6), 5, pad=(2, 0), plan=(12, 64, 0, 64)),
 ]
 
 
 def _packed(case: Case) -> Array:
-    tiles, at_once, packed = case.plan
     sizes = (
-        Winograd(inputs, outputs, tiles, at_once, packed).packed_elements(False)
+        Winograd(inputs, outputs, *case.plan).packed_elements(False)
         for inputs, outputs in ((case.inputs, case.outputs), (case.outputs, case.inputs))
     )
     return np.full(max(sizes), np.nan, np.float32)
@@ -107,8 +109,10 @@ def test_other_instruction_sets(case: Case, target: str) -> None:
 
 
 def test_an_empty_batch_gives_nothing() -> None:
-    y, dx, _ = _run(Case(0, 16, (6, 6), 16))
-    assert y.size == 0 and dx.size == 0
+    for plan in ((28, 64, 64, 0), (28, 32, 0, 16)):
+        y, dx, dw = _run(Case(0, 16, (6, 6), 16, plan=plan))
+        assert y.size == 0 and dx.size == 0
+        np.testing.assert_array_equal(dw, np.zeros_like(dw))
 
 
 def test_a_weight_packed_once_gives_the_same_bits_and_an_epilogue_runs() -> None:
@@ -128,7 +132,20 @@ def test_results_depend_neither_on_the_number_of_threads_nor_on_the_cut_of_outpu
     library = build("winograd")
     for size in ((6, 40, (30, 30), 70), (1, 64, (12, 12), 130)):
         results = []
-        for threads, plan in ((1, (28, 64, 64)), (3, (28, 64, 64)), (3, (28, 32, 96))):
+        for threads, plan in ((1, (28, 64, 64, 0)), (3, (28, 64, 64, 0)), (3, (28, 32, 96, 0))):
+            before = library.exchange_threads(ctypes.c_int(threads))
+            results.append(_run(Case(*size, plan=plan)))
+            library.exchange_threads(ctypes.c_int(before))
+        for result in results[1:]:
+            for got, first in zip(result, results[0], strict=True):
+                np.testing.assert_array_equal(got, first)
+
+
+def test_weights_transformed_on_the_way_give_the_same_bits_on_any_number_of_threads() -> None:
+    library = build("winograd")
+    for size in ((6, 40, (30, 30), 70), (9, 96, (4, 4), 130)):
+        results = []
+        for threads, plan in ((1, (28, 64, 0, 32)), (3, (28, 64, 0, 32)), (2, (28, 32, 0, 32))):
             before = library.exchange_threads(ctypes.c_int(threads))
             results.append(_run(Case(*size, plan=plan)))
             library.exchange_threads(ctypes.c_int(before))
@@ -158,7 +175,8 @@ def _choose(batch: int | str, inputs: int, side: int, outputs: int, **changes: o
 def test_the_choice_counts_channels_images_and_packing() -> None:
     assert _choose(1, 64, 56, 64) is not None
     assert _choose(1, 3, 224, 64) is None, "three channels are not worth transforming"
-    assert _choose(1, 512, 7, 512) is None, "four tiles do not pay for packing 512 x 512 weights on each call"
+    few = _choose(1, 512, 7, 512)
+    assert few is not None and few.packed_elements(False) == 0, "packing would cost more than its four tiles"
     assert _choose(1, 512, 7, 512, constant=True) is not None
     assert _choose(32, 512, 4, 512) is not None
     assert _choose(8, 64, 56, 64, stride=(2, 2)) is None

@@ -48,7 +48,7 @@ def _wide(position: int) -> str:
 
 def _shared(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> tuple[Parameter, ...]:
     plan, gradient = _winograd(kernel, anchor), _winograd_gradient(kernel, anchor)
-    if plan is not None and PACKED_OPERAND not in anchor.attributes:
+    if plan is not None and PACKED_OPERAND not in anchor.attributes and plan.packed_elements(constant=False):
         type = TensorType(anchor.accumulator, (plan.packed_elements(constant=False),))
         return (Parameter(PACKED_WEIGHT, type, Access.OUT),)
     if gradient is not None:
@@ -164,7 +164,7 @@ def print_forward(call: Call) -> tuple[str, ...]:
         if call.packed == 1:
             call.out.line(f"gc_winograd<{c}>({shape}, {plan}, {arguments},")
         else:
-            packed = call.buffers[PACKED_WEIGHT]
+            packed = call.buffers.get(PACKED_WEIGHT, "(float*)nullptr")
             call.out.line(f"gc_winograd_forward<{c}>({shape}, {plan}, {arguments}, {packed},")
     call.epilogue([call.index(axis) for axis in call.axes[:2]], call.axes[2:])
     return (header,)
@@ -185,7 +185,7 @@ def pack_convolution(call: Call) -> tuple[str, ...]:
     call.out.line(
         f"gc_winograd_pack_weight<{call.type}>({name}, false, 0, {dim_text(w[0])}, {call.data[0]}, {result});"
     )
-    return ("winograd.h",)
+    return ("winograd_weight.h",)
 
 
 def print_data_gradient(call: Call) -> tuple[str, ...]:
@@ -200,7 +200,7 @@ def print_data_gradient(call: Call) -> tuple[str, ...]:
     header, name, more = "conv.h", "gc_conv_data_gradient", ""
     if plan is not None:
         header, name = _open_winograd(call, plan), "gc_winograd_data_gradient"
-        more = f", {call.buffers[PACKED_WEIGHT]}"
+        more = f", {call.buffers.get(PACKED_WEIGHT, '(float*)nullptr')}"
     cut = f", {plan}" if plan is not None else ""
     call.out.line(f"{name}<{call.type}>({shape}{cut}, {', '.join(call.data)}, {result}{more},")
     call.epilogue([call.index(axis) for axis in call.axes[:2]], call.axes[2:])

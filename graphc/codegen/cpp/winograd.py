@@ -30,6 +30,8 @@ _RESULT_COST = 220
 _STEPS_COST = 4  # of a short sum: what a register tile takes to begin and end, in terms
 _READ_COST = 8  # to bring an element of a packed weight from memory
 _PACK_COST = 24  # to make, store and read it again
+_TRANSFORM_COST = 7  # to make it in the cache, for one block of tiles
+_BLOCK_TILES = 64  # of such a block
 _SUM_COST = 24  # to add up, read and transform an element of the sums behind a weight's gradient
 
 
@@ -42,12 +44,16 @@ class Winograd:
     tiles: int
     outputs_at_once: int
     packed_at_once: int
+    inputs_at_once: int = 0  # whose weights are transformed on the way; 0 where they are packed
 
     def __str__(self) -> str:
-        return f"{{{self.tiles}, {self.outputs_at_once}, {self.packed_at_once}}}"
+        cut = [self.tiles, self.outputs_at_once, self.packed_at_once]
+        return f"{{{', '.join(map(str, cut + [self.inputs_at_once] * bool(self.inputs_at_once)))}}}"
 
     def packed_elements(self, constant: bool) -> int:
-        """Elements of the packed weight, of all outputs where it is constant."""
+        """Elements of the packed weight, of all outputs where it is constant; 0 where it is not packed."""
+        if self.inputs_at_once:
+            return 0
         outputs = self.outputs if constant else min(self.outputs, self.packed_at_once)
         return POINTS * self.inputs * _round_up(outputs, _WIDEST)
 
@@ -55,8 +61,9 @@ class Winograd:
         """Bytes of a thread's scratch: gc_winograd_sizes."""
         image = self.tiles * (_round_up(self.inputs, lanes) + _LINE) + _LINE
         sums = self.tiles * (self.outputs_at_once + _LINE) + _LINE
+        weight = self.inputs_at_once * self.outputs_at_once + _LINE if self.inputs_at_once else 0
         piece = (TILE * _PIECE_TILES + 2) * 6 * lanes + lanes * lanes
-        return 4 * (POINTS * (image + sums) + 2 * piece) + 64
+        return 4 * (POINTS * (image + sums + weight) + 2 * piece) + 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +100,18 @@ def winograd(
     if sizes is None:
         return None
     batch, inputs, outputs, height, width = sizes
-    weight = POINTS * inputs * outputs
-    cost = _tiles(sizes) * _tile_cost(inputs, outputs) + weight * (_READ_COST if constant else _PACK_COST)
+    weight, blocks = POINTS * inputs * outputs, -(-_tiles(sizes) // _BLOCK_TILES)
+    packed = _READ_COST if constant else _PACK_COST
+    unpacked = blocks * _TRANSFORM_COST
+    # Threads share outputs then; a batch that is not known may have many tiles.
+    on_the_way = not constant and unpacked < packed and outputs >= 128 and isinstance(image[0], int)
+    cost = _tiles(sizes) * _tile_cost(inputs, outputs) + weight * (unpacked if on_the_way else packed)
     if attributes.get(ALGORITHM) != WINOGRAD and cost >= 9 * inputs * outputs * batch * height * width:
         return None
+    if on_the_way:
+        tiles = -(-_tiles(sizes) // blocks)
+        at_once, depth = (64, 32) if tiles <= 32 else (32, 64)
+        return Winograd(inputs, outputs, tiles, at_once, 0, depth)
     most = _PACKED_BYTES // (4 * POINTS * inputs)
     return Winograd(inputs, outputs, 56 if inputs < 256 else 112, 64, max(64, most // 64 * 64))
 
@@ -116,7 +131,9 @@ def winograd_gradient(
     cost = _tiles(sizes) * _tile_cost(inputs, outputs) + POINTS * inputs * outputs * _SUM_COST
     if attributes.get(ALGORITHM) != WINOGRAD and cost >= 9 * inputs * outputs * batch * height * width:
         return None
-    return WinogradGradient(inputs, 112, min(128, _round_up(outputs, _WIDEST)))
+    # One block of tiles: half the outputs leave room in the cache for all points' sums of a few rows.
+    tiles, at_once = (_tiles(sizes), 64) if _tiles(sizes) <= 128 else (112, 128)
+    return WinogradGradient(inputs, tiles, min(at_once, _round_up(outputs, _WIDEST)))
 
 
 def _sizes(
