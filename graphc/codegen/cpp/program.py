@@ -23,7 +23,8 @@ FLAGS = (
 UNIT_LINES = 700
 TEMPLATE_LINES = {
     "tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20, "attention.h": 60, "attention_gradient.h": 60,
-    "recurrence.h": 60, "recurrence_gradient.h": 60, "winograd_weight.h": 20, "winograd.h": 120, "winograd_gradient.h": 120, "depthwise.h": 120,
+    "recurrence.h": 60, "recurrence_gradient.h": 60, "winograd_weight.h": 20, "winograd.h": 120,
+    "winograd_gradient.h": 120, "depthwise.h": 120,
 }  # fmt: skip
 HEADERS = (
     "prelude.h",
