@@ -10,8 +10,11 @@ The library keeps nothing between calls: scratch lies in the frame of each, so s
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +25,7 @@ from graphc.runtime.toolchain import build_library, find_toolchain
 LIBRARY = "program.so"
 ENTRY_POINT = "graphc_run"
 PROFILE_POINT = "graphc_profile"
+_PAUSE_HARD = 2  # omp_pause_hard: threads and all
 
 
 class Sources(Protocol):
@@ -46,6 +50,10 @@ class NativeProgram:
         self._entry = self._library[ENTRY_POINT]
         self._entry.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         self._entry.restype = ctypes.c_int32
+        with suppress(AttributeError):  # before OpenMP 5.0
+            _end_threads_before_forks(
+                ctypes.cast(self._library.omp_pause_resource_all, ctypes.c_void_p).value
+            )
 
     def run(self, pointers: Any, sizes: Any) -> None:
         """Run the whole program on the addresses of its buffers and the sizes of its symbolic dimensions.
@@ -86,6 +94,17 @@ class NativeProgram:
         entry.restype = ctypes.c_int32
         entry(ctypes.addressof(table), ctypes.addressof(dims), ctypes.addressof(seconds))
         return list(seconds)[:steps]
+
+
+@cache
+def _end_threads_before_forks(pause: int | None) -> None:
+    """Let OpenMP's threads end before each fork, once for each OpenMP library, told by its function's address.
+
+    A forked child has none of them, and would wait for them for ever. Both processes start new ones when needed.
+    """
+    if pause is not None and hasattr(os, "register_at_fork"):
+        call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(pause)
+        os.register_at_fork(before=lambda: call(_PAUSE_HARD))
 
 
 def _array(kind: Any, values: Sequence[Any]) -> Any:
