@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from graphc.ir.graph import Graph, Node, Value, merge_origins
 from graphc.ir.kernel import (
@@ -21,8 +22,7 @@ from graphc.ir.program import Buffer, Program, Role, Step
 from graphc.passes.fusion import cost
 from graphc.passes.fusion.anchors import fit_axes, with_batch
 from graphc.passes.fusion.canonical import structure
-from graphc.passes.fusion.inplace import reads_only_where_it_writes
-from graphc.passes.fusion.lower import Lowered
+from graphc.passes.fusion.forms import Loops
 from graphc.passes.fusion.names import Scope, group_name, identifier
 from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.order import Task, order, orders, peak
@@ -41,14 +41,8 @@ class Group:
 
     number: int
     spaces: list[Space]
-    nests: list[Lowered]
+    nests: list[Loops]
     moved: Mapping[str, str] = field(default_factory=dict)
-
-
-def bind(part: Partition, storage: Storage, groups: Sequence[Group], options: FusionOptions) -> Program:
-    """The program of these groups."""
-    binder = Binder(part, storage, options)
-    return binder.program(binder.ordered(groups))
 
 
 def estimated_peak(part: Partition, storage: Storage, groups: Sequence[Group], options: FusionOptions) -> int:
@@ -98,17 +92,27 @@ class Binder:
     def program(self, sequence: Sequence[Group]) -> Program:
         """The program that launches these groups in this order."""
         self.share(sequence)
+        return self.shared_program(sequence)
+
+    def shared_program(self, sequence: Sequence[Group]) -> Program:
+        """The program of groups for which `share` has been called."""
         buffers = self.buffers(sequence)
         kernels: list[Kernel] = []
-        known: dict[object, int] = {}
+        known: dict[str, int] = {}
+        alike: dict[Hashable, tuple[int, tuple[int, ...]]] = {}
         steps: list[Step] = []
         for group in sequence:
-            kernel, arguments = self.kernel(group)
-            key = structure(kernel)
-            if key not in known:
-                known[key] = len(kernels)
-                kernels.append(replace(kernel, name=self.kernel_names.unique(kernel.name)))
-            steps.append(Step(known[key], arguments))
+            key, places = self.form(group)
+            indices = [self.buffer_index[place] for place in places]
+            if key not in alike:
+                kernel, arguments = self.kernel(group)
+                text = structure(kernel)
+                if text not in known:
+                    known[text] = len(kernels)
+                    kernels.append(replace(kernel, name=self.kernel_names.unique(kernel.name)))
+                alike[key] = known[text], tuple(map(indices.index, arguments))
+            number, order = alike[key]
+            steps.append(Step(number, tuple(indices[k] for k in order)))
         return Program(
             self.graph.name,
             self.graph,
@@ -162,6 +166,21 @@ class Binder:
         after = tuple(n for n in self.part.reach.predecessors(group.number) if n in numbers)
         return Task(group.number, position, tuple(self.reads(group)), tuple(self.writes(group)), after)
 
+    def live_peak(self, sequence: Sequence[Group]) -> int:
+        """The most bytes of the arena that are live at one step, after `share`."""
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for step, group in enumerate(sequence):
+            for place in (*self.reads(group), *self.writes(group)):
+                first.setdefault(place, step)
+                last[place] = step
+        change = [0] * (len(sequence) + 1)
+        for place, nbytes in self.sizes().items():
+            if place in first:
+                change[first[place]] += nbytes
+                change[last[place] + 1] -= nbytes
+        return max(accumulate(change))
+
     # Memory shared in place
 
     def share(self, sequence: Sequence[Group]) -> None:
@@ -175,57 +194,44 @@ class Binder:
                 last[place] = step
                 first.setdefault(place, step)
         for step, group in enumerate(sequence):
+            written, shared = self.writes(group), self.shared(group)
             for lowered in group.nests:
                 for name, value in lowered.targets.items():
                     place = self.place(group, name)
-                    if first.get(place) == step and self.storage.roles[place] in (
-                        Role.INTERMEDIATE,
-                        Role.OUTPUT,
-                    ):
-                        self.take_over(group, lowered, value, place, step, last, first)
+                    if first.get(place) != step:
+                        continue
+                    if self.storage.roles[place] not in (Role.INTERMEDIATE, Role.OUTPUT):
+                        continue
+                    for source in lowered.sources:
+                        dying = self.place(group, source)
+                        free = last[dying] == step and first[dying] != step
+                        if not free or dying in written or dying in shared:
+                            continue
+                        if self.may_take_over(group, lowered, value, place, dying):
+                            self.join_places(dying, place)
+                            first[place] = first[dying]
+                            break
 
-    def take_over(
-        self,
-        group: Group,
-        lowered: Lowered,
-        value: Value,
-        place: str,
-        step: int,
-        last: dict[str, int],
-        first: dict[str, int],
-    ) -> None:
-        for name in lowered.sources:
-            dying = self.place(group, name)
-            if self.storage.roles[dying] is not Role.INTERMEDIATE or dying in self.writes(group):
-                continue
-            if last[dying] != step or first[dying] == step:
-                continue
-            type, found = self.storage.types[place], self.storage.types[dying]
-            if type.dtype is not found.dtype or not cost.same_size(Value("", type), Value("", found)):
-                continue
-            aliases = [n for n in lowered.sources if self.place(group, n) == dying]
-            if not self.only_here(group, lowered, dying):
-                continue
-            if all(
-                reads_only_where_it_writes(
-                    lowered.nest, n, value.name, lowered.sources[n].type.shape, value.type.shape
-                )
-                for n in aliases
-            ):
-                self.join_places(dying, place)
-                first[place], last[place] = first[dying], last[place]
-                return
+    def may_take_over(self, group: Group, lowered: Loops, value: Value, place: str, dying: str) -> bool:
+        """True when a nest may write a value to the memory of an operand that nobody else needs."""
+        type, found = self.storage.types[place], self.storage.types[dying]
+        if self.storage.roles[dying] is not Role.INTERMEDIATE or type.dtype is not found.dtype:
+            return False
+        return cost.same_size(Value("", type), Value("", found)) and all(
+            lowered.may_overwrite(name, value.name)
+            for name in lowered.sources
+            if self.place(group, name) == dying
+        )
 
-    def only_here(self, group: Group, lowered: Lowered, place: str) -> bool:
-        """True when no other nest of the kernel, and no anchor, touches a place."""
-        whole = {self.place(group, name) for space in group.spaces for name in space.whole}
-        others = {
-            self.place(group, name)
-            for other in group.nests
-            if other is not lowered
-            for name in (*other.sources, *other.targets)
-        }
-        return place not in whole and place not in others
+    def shared(self, group: Group) -> set[str]:
+        """Places that several nests of a kernel touch, or its anchor."""
+        result = {self.place(group, name) for space in group.spaces for name in space.whole}
+        seen: set[str] = set()
+        for lowered in group.nests:
+            own = {self.place(group, name) for name in (*lowered.sources, *lowered.targets)}
+            result |= own & seen
+            seen |= own
+        return result
 
     def join_places(self, old: str, new: str) -> None:
         for name in (old, *self.merged.pop(old, ())):
@@ -258,6 +264,25 @@ class Binder:
         return result
 
     # Kernels
+
+    def form(self, group: Group) -> tuple[Hashable, list[str]]:
+        """What a group's kernel depends on but names, and the places that it touches, in order."""
+        numbers: dict[str, int] = {}
+
+        def number(value: str) -> int:
+            return numbers.setdefault(self.place(group, value), len(numbers))
+
+        anchor = group.spaces[0].anchor
+        nests = [
+            (lowered.form, *map(number, lowered.sources), *map(number, lowered.targets))
+            for lowered in group.nests
+        ]
+        whole = [number(value.name) for value in anchor.inputs] if anchor is not None else []
+        if group.spaces[0].results:
+            # Its views say where a template finds its operands: they are no part of the form.
+            return group.number, [*self.reads(group), *self.writes(group)]
+        types = [self.storage.types[place].dtype for place in numbers]
+        return (tuple(nests), tuple(whole), tuple(types)), list(numbers)
 
     def kernel(self, group: Group) -> tuple[Kernel, tuple[int, ...]]:
         space = group.spaces[0]
@@ -317,7 +342,7 @@ class Binder:
         whole = [value.name for value in anchor.inputs] if anchor is not None else []
         return shapes, whole
 
-    def placed(self, group: Group, lowered: Lowered, shapes: dict[str, Shape]) -> Nest:
+    def placed(self, group: Group, lowered: Loops, shapes: dict[str, Shape]) -> Nest:
         """The nest with places for values, indices flattened where shapes differ."""
         from graphc.passes.fusion import index as ix
 

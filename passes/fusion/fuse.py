@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program
 from graphc.passes.fusion import cost
-from graphc.passes.fusion.anchors import epilogue_fits
-from graphc.passes.fusion.bind import Binder, Group, bind, estimated_peak
+from graphc.passes.fusion.bind import Binder, Group, estimated_peak
+from graphc.passes.fusion.forms import Forms, Loops
 from graphc.passes.fusion.horizontal import fuse_horizontally
-from graphc.passes.fusion.lower import Lowered, lower
-from graphc.passes.fusion.names import Scope
 from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.order import Task, order, peak
 from graphc.passes.fusion.partition import Partition, partition
 from graphc.passes.fusion.repeat import Repeater
-from graphc.passes.fusion.space import Space
 from graphc.passes.fusion.storage import Storage, aliases, assign
-from graphc.passes.plan import buffer_lifetimes
 
 
 def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
@@ -30,7 +25,7 @@ def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
     assumed size), it is done again more carefully, and the least peak wins. Where the peak is large, the careful way
     is tried too: it keeps a ReLU's mask of a byte an element for its gradient rather than read the result again.
     """
-    return _best(graph, options or FusionOptions()).program
+    return _best(graph, options or FusionOptions()).program()
 
 
 def fuse_again(
@@ -42,25 +37,25 @@ def fuse_again(
     part, groups = best.apart
     sequences = Binder(part, best.storage, best.options).orders(groups)
     distinct = {tuple(group.number for group in sequence): sequence for sequence in sequences}
-    return best.program, [
+    return best.program(), [
         Repeater(part, best.storage, sequence, best.options, sizes) for sequence in distinct.values()
     ]
 
 
 def _best(graph: Graph, chosen: FusionOptions) -> _Fused:
+    forms = Forms()
     if not chosen.enabled:
-        return _fuse(graph, chosen, 0)
+        return _fuse(graph, chosen, 0, forms)
     limit = unfused_peak(graph, chosen)
-    best = _fuse(graph, chosen, limit)
-    least = live_peak(best.program, chosen)
+    best = _fuse(graph, chosen, limit, forms)
     careful = replace(chosen, conservative=True)
     for attempt in (careful, replace(careful, merge=False)):
-        enough = least if least > limit else least - least // 4
-        if least <= limit and (least <= chosen.thrifty_peak or attempt is not careful):
+        enough = best.peak if best.peak > limit else best.peak - best.peak // 4
+        if best.peak <= limit and (best.peak <= chosen.thrifty_peak or attempt is not careful):
             break
-        other = _fuse(graph, attempt, limit)
-        if live_peak(other.program, chosen) < enough:
-            best, least = other, live_peak(other.program, chosen)
+        other = _fuse(graph, attempt, limit, forms)
+        if other.peak < enough:
+            best = other
     return best
 
 
@@ -71,24 +66,29 @@ def unfused(graph: Graph) -> Program:
 
 @dataclass(frozen=True, slots=True)
 class _Fused:
-    """A program, and what it was bound from."""
+    """An attempt at a program: its kernels in launch order, and what they come from."""
 
     part: Partition
     storage: Storage
-    groups: Sequence[Group]
+    binder: Binder
+    sequence: Sequence[Group]
     apart: tuple[Partition, Sequence[Group]]
     """The same before horizontal fusion."""
     options: FusionOptions
-    program: Program
+    peak: int
+    """The most bytes of the arena that are live at one step, symbolic dimensions at their assumed size."""
+
+    def program(self) -> Program:
+        return self.binder.shared_program(self.sequence)
 
 
-def _fuse(graph: Graph, options: FusionOptions, limit: int) -> _Fused:
+def _fuse(graph: Graph, options: FusionOptions, limit: int, forms: Forms) -> _Fused:
     """One attempt; horizontal fusion keeps the peak below `limit` bytes."""
     part = partition(graph, options)
-    lowered = lower_spaces(part)
-    storage, copies = assign(part, lowered, options.in_place)
-    groups = [Group(number, [space], [lowered[number]]) for number, space in part.spaces.items()]
-    groups += [Group(number, [space], [_lower(space)]) for number, space in copies.items()]
+    loops = loops_of(part, forms)
+    storage, copies = assign(part, loops, options.in_place)
+    groups = [Group(number, [space], [loops[number]]) for number, space in part.spaces.items()]
+    groups += [Group(number, [space], [forms.loops(space)]) for number, space in copies.items()]
 
     def estimate(found: list[Group]) -> int:
         return estimated_peak(part, storage, found, options)
@@ -96,34 +96,22 @@ def _fuse(graph: Graph, options: FusionOptions, limit: int) -> _Fused:
     apart = replace(part, reach=part.reach.copy()), list(groups)
     if options.enabled and options.horizontal:
         groups = fuse_horizontally(part, groups, options, estimate, limit)
-    return _Fused(part, storage, groups, apart, options, bind(part, storage, groups, options))
+    binder = Binder(part, storage, options)
+    sequence = binder.ordered(groups)
+    binder.share(sequence)
+    return _Fused(part, storage, binder, sequence, apart, options, binder.live_peak(sequence))
 
 
-def lower_spaces(part: Partition) -> dict[int, Lowered]:
+def loops_of(part: Partition, forms: Forms) -> dict[int, Loops]:
     """The nest of each space; a contraction whose epilogue does not fit its result's axes gets a kernel of its own."""
-    result: dict[int, Lowered] = {}
+    result: dict[int, Loops] = {}
     for number, space in list(part.spaces.items()):
-        result[number] = _lower(space)
-        if space.anchor is not None and not epilogue_fits(result[number], space.anchor):
+        result[number] = forms.loops(space)
+        if space.anchor is not None and not result[number].fits():
             alone = part.eject_anchor(space)
-            result[alone.number] = _lower(alone)
-            result[number] = _lower(space)
+            result[alone.number] = forms.loops(alone)
+            result[number] = forms.loops(space)
     return result
-
-
-def _lower(space: Space) -> Lowered:
-    return lower(space, Scope())
-
-
-def live_peak(program: Program, options: FusionOptions) -> int:
-    """The most bytes of the arena that are live at one step, symbolic dimensions at their assumed size."""
-    change = [0] * (len(program.steps) + 1)
-    for index, lifetime in buffer_lifetimes(program).items():
-        type = program.buffers[index].type
-        nbytes = options.elements(type.shape) * type.dtype.itemsize
-        change[lifetime.first] += nbytes
-        change[lifetime.last + 1] -= nbytes
-    return max(accumulate(change))
 
 
 def unfused_peak(graph: Graph, options: FusionOptions) -> int:

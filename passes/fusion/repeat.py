@@ -13,8 +13,8 @@ from graphc.ir.kernel import Load, Random, Store
 from graphc.ir.program import Role
 from graphc.passes.fusion.bind import Binder, Group
 from graphc.passes.fusion.cost import MOVES
+from graphc.passes.fusion.forms import Loops
 from graphc.passes.fusion.inplace import operands
-from graphc.passes.fusion.lower import Lowered
 from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.partition import Partition
 from graphc.passes.fusion.space import Space
@@ -123,7 +123,7 @@ class Repeater:
         self,
         launch: Launch,
         arrangement: Arrangement,
-        pairs: Sequence[tuple[Group, Space, Lowered]],
+        pairs: Sequence[tuple[Group, Space, Loops]],
         binder: Binder,
         names: dict[str, str],
     ) -> Group:
@@ -156,7 +156,7 @@ class Repeater:
         return arena_size(lives, strategy)
 
 
-def _feeds_others(binder: Binder, group: Group, lowered: Lowered, place: str) -> bool:
+def _feeds_others(binder: Binder, group: Group, lowered: Loops, place: str) -> bool:
     """True when anything but the new content of `place` comes from its old one."""
     tainted: set[str] = set()
     for statement in lowered.nest.body:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from graphc.ir.graph import Graph, InputKind, Value
 from graphc.ir.kernel import Affine
 from graphc.ir.program import Role
-from graphc.passes.fusion.inplace import reads_only_where_it_writes
-from graphc.passes.fusion.lower import Lowered
+from graphc.passes.fusion.forms import Loops
 from graphc.passes.fusion.partition import Partition
 from graphc.passes.fusion.space import Access, Sink, Space
 from graphc.primitives.declare import Kind, primitive
@@ -52,13 +51,13 @@ def aliases(graph: Graph) -> dict[str, str]:
     return root
 
 
-def assign(part: Partition, lowered: dict[int, Lowered], in_place: bool) -> tuple[Storage, dict[int, Space]]:
+def assign(part: Partition, lowered: dict[int, Loops], in_place: bool) -> tuple[Storage, dict[int, Space]]:
     """Give every stored value a place; also the copy nests that outputs and updates need, by group number."""
     return _Assigner(part, lowered, in_place).run()
 
 
 class _Assigner:
-    def __init__(self, part: Partition, lowered: dict[int, Lowered], in_place: bool) -> None:
+    def __init__(self, part: Partition, lowered: dict[int, Loops], in_place: bool) -> None:
         graph = part.graph
         self.part = part
         self.graph = graph
@@ -166,12 +165,7 @@ class _Assigner:
         space = self.part.spaces[writer]
         if any(self.storage.root.get(name) == target for name in space.whole):
             return False
-        return all(
-            reads_only_where_it_writes(
-                lowered.nest, name, root, lowered.sources[name].type.shape, self.values[root].type.shape
-            )
-            for name in sources
-        )
+        return all(lowered.may_overwrite(name, root) for name in sources)
 
     def readers_of(self, root: str) -> list[int]:
         """Groups that read a root's memory, under any of its shapes."""

@@ -47,7 +47,7 @@ def test_equal_kernels_are_printed_once() -> None:
     kernels = [c.softmax(8, 30, name).kernel for name in ("first", "second")]
     other = c.softmax(8, 31, "third").kernel
     source = source_of_all([*kernels, other])
-    assert source.count("static void") == 2 and source.count("  first(") == 2 and "second(" not in source
+    assert source.count("static void") == 2 and source.count(": first(") == 2 and "second(" not in source
 
 
 def source_of_all(kernels: list[Kernel]) -> str:

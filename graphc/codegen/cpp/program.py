@@ -12,6 +12,7 @@ from graphc.codegen.cpp.scratch import add_scratch
 from graphc.codegen.cpp.split import split_reductions
 from graphc.codegen.cpp.target import CpuTarget, detect
 from graphc.codegen.cpp.together import run_together
+from graphc.codegen.cpp.units import units
 from graphc.ir.kernel import Kernel
 from graphc.ir.program import Buffer, Program, Role
 from graphc.templates import environment, render
@@ -20,12 +21,6 @@ FLAGS = (
     "-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math",
     "-fno-signed-zeros", "-fvisibility=hidden", "-fopenmp", "-shared", "-fPIC",
 )  # fmt: skip
-UNIT_LINES = 700
-TEMPLATE_LINES = {
-    "tile.h": 60, "gemm.h": 60, "conv.h": 240, "scatter.h": 20, "attention.h": 60, "attention_gradient.h": 60,
-    "recurrence.h": 60, "recurrence_gradient.h": 60, "winograd_weight.h": 20, "winograd.h": 120,
-    "winograd_gradient.h": 120, "depthwise.h": 120,
-}  # fmt: skip
 HEADERS = (
     "prelude.h",
     "vector_math.h",
@@ -75,15 +70,14 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     functions = _functions(program, target)
     program = add_scratch(program, [function.scratch for function in functions], target.cores)
     distinct = list({function.name: function for function in functions}.values())
-    units = _units(distinct, target)
+    parts = units(distinct, target)
     stem = Names().new(program.name)
     entry = f"{stem}.cpp"
-    if len(units) == 1:
+    if len(parts) == 1:
         files = [(entry, _entry_unit(program, target, functions, distinct))]
         labels = [(entry, _names(distinct))]
     else:
-        distinct = [replace(f, text=f.text.replace("static void", "void", 1)) for f in distinct]
-        units = _units(distinct, target)
+        parts = [[replace(f, text=f.text.replace("static void", "void", 1)) for f in part] for part in parts]
         files = [(entry, _entry_unit(program, target, functions, []))]
         files.append(
             (
@@ -92,7 +86,7 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
             )
         )
         labels = [(entry, "the entry point")]
-        for number, unit in enumerate(units, 1):
+        for number, unit in enumerate(parts, 1):
             files.append((f"{stem}_{number}.cpp", _kernel_unit(program, f"{stem}_kernels.h", number, unit)))
             labels.append((f"{stem}_{number}.cpp", _names(unit)))
     files += _headers(distinct)
@@ -133,24 +127,6 @@ def _functions(program: Program, target: CpuTarget) -> list[Function]:
         for key, kernels in shared.items()
     }
     return [made[key] for key in keys]
-
-
-def _units(functions: list[Function], target: CpuTarget) -> list[list[Function]]:
-    """Functions in order in units of about equal weight, two a core at most: each unit compiles its templates anew."""
-    weights = [
-        function.text.count("\n") + sum(TEMPLATE_LINES.get(header, 0) for header in function.headers)
-        for function in functions
-    ]
-    count = max(1, min(-(-sum(weights) // UNIT_LINES), 2 * target.cores))
-    units: list[list[Function]] = [[]]
-    left, room = sum(weights), sum(weights) / count
-    for function, weight in zip(functions, weights, strict=True):
-        if units[-1] and len(units) < count and room < weight / 2:
-            units.append([])
-            room = left / (count - len(units) + 1)
-        units[-1].append(function)
-        left, room = left - weight, room - weight
-    return units
 
 
 def _names(functions: list[Function]) -> str:
