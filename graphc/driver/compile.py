@@ -22,6 +22,7 @@ from graphc.driver import tuning
 from graphc.driver.backend import Backend, CpuBackend, GpuBackend, ReferenceBackend
 from graphc.driver.executable import Executable
 from graphc.driver.store import remember
+from graphc.ir.digest import digest_text
 from graphc.ir.graph import Graph, Node
 from graphc.ir.program import Program
 from graphc.passes.chunk import CHUNK_BYTES, chunk
@@ -93,6 +94,7 @@ def as_graph(
     shapes: Mapping[str, Any] | None = None,
     dtypes: Mapping[str, Any] | None = None,
     is_train: bool = False,
+    verify: bool = True,
 ) -> Graph:
     """The Graph of a model: a Symbol is traced with these shapes, a Graph is verified and taken as it is."""
     if isinstance(model, Symbol):
@@ -101,7 +103,8 @@ def as_graph(
         raise fail("G105", f"compile takes a Symbol or a Graph, not {type(model).__name__}")
     if shapes or dtypes:
         raise fail("G105", "a Graph has its shapes and types; leave shapes= and dtypes= out")
-    verify_graph(model)
+    if verify:
+        verify_graph(model)
     return model
 
 
@@ -168,7 +171,8 @@ def compile(
     reference backend takes over with a RuntimeWarning.
     """
     start = time.perf_counter()
-    graph = as_graph(model, shapes, dtypes, is_train)
+    # A graph that was compiled before was verified before.
+    graph = as_graph(model, shapes, dtypes, is_train, verify=False)
     traced = time.perf_counter()
     kind, context = _resolve(target)
     chosen = options or Options()
@@ -218,6 +222,7 @@ def _choices(
         raise fail(
             "G602", f"tuning {graph.name} needs sizes of {', '.join(missing)}", help="tune_sizes={'N': 64}"
         )
+    verify_graph(graph)
     found = str(tuning.tune(lower(graph, options).program, sizes, seconds, known))
     if path is not None:
         tuning.write_choices(path, found)
@@ -235,14 +240,16 @@ class _Made:
 def _generate(graph: Graph, options: Options, kind: str) -> tuple[_Made, bool]:
     """Passes, fusion and code generation, or what they gave for the same graph before; True when it was found."""
     if kind == "reference":
+        verify_graph(graph)
         return _Made(lower(graph, options, kind), None), False
 
     def make() -> _Made:
+        verify_graph(graph)
         stages = lower(graph, options, kind)
         return _Made(stages, _sources(stages.program, kind, options))
 
     machine = repr(cpp_codegen.detect()) if kind == "cpu" else ""
-    return remember(f"lowered-{kind}", [str(graph), repr(options), machine], make)
+    return remember(f"lowered-{kind}", [digest_text(graph), repr(options), machine], make)
 
 
 def _sources(

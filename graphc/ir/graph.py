@@ -68,12 +68,12 @@ class Attributes(Mapping[str, Any]):
     Values are int, float, bool, str, DType, Dim, None or (nested) tuples of these.
     """
 
-    __slots__ = ("_hash", "_items")
+    __slots__ = ("_items", "_text")
 
     def __init__(self, items: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         pairs = items.items() if isinstance(items, Mapping) else items
         self._items = dict(sorted((key, _freeze(value)) for key, value in pairs))
-        self._hash: int | None = None
+        self._text: str | None = None
 
     def __getitem__(self, key: str) -> Any:
         return self._items[key]
@@ -84,14 +84,18 @@ class Attributes(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def text(self) -> str:
+        """Equal for equal attributes: NaN is NaN, and 0.0, -0.0 and 0 are different constants."""
+        if self._text is None:
+            self._text = repr(self._items)
+        return self._text
+
     def __hash__(self) -> int:
-        if self._hash is None:
-            self._hash = hash(repr(self._items))
-        return self._hash
+        return hash(self.text)
 
     def __eq__(self, other: object) -> bool:
-        # repr tells NaN from NaN (equal here) and 0.0 from -0.0 or 0 (different constants).
-        return isinstance(other, Attributes) and (self is other or repr(self._items) == repr(other._items))
+        return isinstance(other, Attributes) and (self is other or self.text == other.text)
 
     def __repr__(self) -> str:
         return f"Attributes({self._items!r})"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from graphc.ir.graph import Node, Value
 from graphc.ir.kernel import Affine, Guard, Nest
 from graphc.passes.fusion.anchors import epilogue_fits
-from graphc.passes.fusion.inplace import reads_only_where_it_writes
+from graphc.passes.fusion.inplace import Timeline
 from graphc.passes.fusion.lower import Lowered, lower
 from graphc.passes.fusion.names import Scope
 from graphc.passes.fusion.space import Sink, Space
@@ -27,6 +27,7 @@ class Form:
     sources: tuple[int, ...]
     """Numbers of the values that the nest reads."""
     fits: bool | None = None
+    timeline: Timeline | None = None
     overwrites: dict[tuple[int, int], bool] = field(default_factory=dict)
 
 
@@ -67,8 +68,8 @@ class Loops:
         key = (self._numbers[source], self._numbers[target])
         found = self.form.overwrites.get(key)
         if found is None:
-            found = self.form.overwrites[key] = reads_only_where_it_writes(
-                self.form.lowered.nest,
+            timeline = self.form.timeline = self.form.timeline or Timeline(self.form.lowered.nest)
+            found = self.form.overwrites[key] = timeline.reads_only_where_it_writes(
                 self.form.names[key[0]],
                 self.form.names[key[1]],
                 self.sources[source].type.shape,

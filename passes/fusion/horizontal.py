@@ -12,6 +12,7 @@ from graphc.ir.program import Decision
 from graphc.passes.fusion.bind import Group
 from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.partition import Partition
+from graphc.passes.fusion.reach import Reachability
 
 _OPEN_SETS = 8
 _MOST_TRIALS = 16
@@ -27,12 +28,12 @@ def fuse_horizontally(
 
     A joint launch may raise the peak by `joint_slack` bytes, though not above `limit`.
     """
-    sets = _independent_sets(part, groups, options)
+    sets, reach = _independent_sets(part, groups, options)
     if not sets:
         return list(groups)
     result = list(groups)
     before = peak(result)
-    saved = part.reach.copy()
+    saved, part.reach = part.reach, reach
     joined = _joined(part, result, sets)
     most = max(before, min(limit, before + options.joint_slack))
     if peak(joined) <= most:
@@ -61,8 +62,10 @@ def _decide(part: Partition, members: Sequence[Group], cost: int) -> None:
     part.decisions.append(Decision(names[0], ", ".join(names[1:]), cost <= 0, reason))
 
 
-def _independent_sets(part: Partition, groups: Sequence[Group], options: FusionOptions) -> list[list[Group]]:
-    """Sets of two or more groups, no path between any two of a set nor a cycle through their union."""
+def _independent_sets(
+    part: Partition, groups: Sequence[Group], options: FusionOptions
+) -> tuple[list[list[Group]], Reachability]:
+    """Sets of two or more groups, no path between any two of a set nor a cycle through their union, and their union."""
     trial = part.reach.copy()
     sets: dict[bool, list[list[Group]]] = {False: [], True: []}
     for group in groups:
@@ -78,7 +81,7 @@ def _independent_sets(part: Partition, groups: Sequence[Group], options: FusionO
                 break
         else:
             alike.append([group])
-    return [members for members in (*sets[False], *sets[True]) if len(members) > 1]
+    return [members for members in (*sets[False], *sets[True]) if len(members) > 1], trial
 
 
 def _may_join(group: Group, options: FusionOptions) -> bool:

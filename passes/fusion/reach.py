@@ -84,9 +84,13 @@ class Reachability:
 
     def _spread(self, group: int, bits: int) -> None:
         """Add descendants to a group and all its ancestors."""
-        stack = [self.find(group)]
+        parent, below, predecessors = self._parent, self._below, self._predecessors
+        stack = [group]
         while stack:
             current = stack.pop()
-            if bits & ~self._below[current]:
-                self._below[current] |= bits
-                stack.extend(self.predecessors(current))
+            while parent[current] != current:
+                current = parent[current]
+            known = below[current]
+            if known | bits != known:
+                below[current] = known | bits
+                stack.extend(predecessors[current])

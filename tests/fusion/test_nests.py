@@ -6,7 +6,7 @@ from graphc.ir.kernel import Kernel
 from graphc.ir.kernel_parse import parse_kernel
 from graphc.ir.kernel_text import print_kernel
 from graphc.passes.fusion.canonical import canonical, structure
-from graphc.passes.fusion.inplace import passes, reads_only_where_it_writes
+from graphc.passes.fusion.inplace import Timeline, passes
 from graphc.passes.fusion.order import Task, order, peak
 from graphc.passes.fusion.simplify import simplify
 
@@ -86,7 +86,7 @@ def test_axes_merge_where_every_access_is_contiguous(parameters: str, nest: str,
 
 def may_overwrite(nest: str, shape: tuple[int, ...] = (8, 5)) -> bool:
     found = kernel("in x: f32[8,5],\nout y: f32[8,5]", nest)
-    return reads_only_where_it_writes(found.nests[0], "x", "y", shape, shape)
+    return Timeline(found.nests[0]).reads_only_where_it_writes("x", "y", shape, shape)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from graphc.driver.compile import compile
 from graphc.driver.reference import run_reference
 from graphc.ir.kernel import Affine, Axis, Compute, Load, Nest, Reduce, Reduction, Statement, Store
-from graphc.passes.fusion.inplace import reads_only_where_it_writes
+from graphc.passes.fusion.inplace import Timeline
 from graphc.types import DType
 from support.deep_networks import chain, values
 
@@ -30,10 +30,10 @@ def scaled_rows(late: bool) -> Nest:
 
 
 def test_a_later_loop_reads_the_old_content() -> None:
-    assert reads_only_where_it_writes(scaled_rows(late=False), "gamma", "updated", (4,), (4,))
-    assert not reads_only_where_it_writes(scaled_rows(late=True), "gamma", "updated", (4,), (4,))
+    assert Timeline(scaled_rows(late=False)).reads_only_where_it_writes("gamma", "updated", (4,), (4,))
+    assert not Timeline(scaled_rows(late=True)).reads_only_where_it_writes("gamma", "updated", (4,), (4,))
     # The row itself is read only at the point that writes it, in the last loop.
-    assert reads_only_where_it_writes(scaled_rows(late=True), "x", "out", (4, 8), (4, 8))
+    assert Timeline(scaled_rows(late=True)).reads_only_where_it_writes("x", "out", (4, 8), (4, 8))
 
 
 def test_batch_norm_in_training_with_momentum() -> None:
