@@ -10,8 +10,8 @@ from graphc.ir.graph import Graph, Value
 def digest_text(graph: Graph) -> str:
     """A text that two graphs share exactly when they are equal, names and origins included.
 
-    Values are numbered where they are defined, and so are types, attributes and origins, of which there are few. A graph
-    that is wrong has a text too, another one than any graph that is right.
+    Values are numbered where they are defined, and so are types, attributes and origins, of which there are few. A
+    graph that is wrong has a text too, another one than any graph that is right.
     """
     lines: list[str] = [repr(graph.name)]
     definitions: dict[str, tuple[int, Value]] = {}
