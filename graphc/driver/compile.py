@@ -30,6 +30,7 @@ from graphc.passes.constants import hoist
 from graphc.passes.expand import Expand
 from graphc.passes.fusion import FusionOptions, fuse
 from graphc.passes.fusion.within import fuse_within
+from graphc.passes.layout import ChooseLayout, check_layout
 from graphc.passes.manager import PassManager, Report, default_pipeline
 from graphc.passes.offsets import TAKE_OVER
 from graphc.passes.plan import check_strategy
@@ -60,6 +61,8 @@ class Options:
         rather than keep their results. G608 for what is no budget. budget_sizes: of the named dimensions, for which
         the budget holds.
     choices: the text of a file of choices (codegen/cpp/choices.py), pinned over what the cost models choose.
+    layout: how images lie in memory inside a program for the CPU (passes/layout): "auto" chooses for each region of
+        convolutions, "keep" leaves [N,C,...], "channels_last" moves all of them to [N,...,C]. Level 2 only.
     """
 
     level: int = 2
@@ -71,9 +74,11 @@ class Options:
     memory_budget: str | int | float | None = None
     budget_sizes: Mapping[str, int] = field(default_factory=dict)
     choices: str = ""
+    layout: str = "auto"
 
     def __post_init__(self) -> None:
         check_strategy(self.memory)
+        check_layout(self.layout)
         if self.memory_budget is not None:
             Budget.of(self.memory_budget)
 
@@ -112,13 +117,17 @@ def lower(graph: Graph, options: Options | None = None, target: str = "cpu") -> 
     """Run the passes and fusion on a graph; what the target has no template for is expanded first."""
     chosen = options or Options()
     start = time.perf_counter()
+    layout = ChooseLayout(chosen.layout if chosen.level >= 2 and target == "cpu" else "keep")
     pipeline = (Expand(_HAS_TEMPLATE[target]), *default_pipeline(chosen.level))
-    optimized, report = PassManager(pipeline, verify=chosen.verify).run(graph)
+    simplified, report = PassManager(pipeline, verify=chosen.verify).run(graph)
+    optimized, more = PassManager((layout,), verify=chosen.verify).run(simplified)
+    report = Report((*report.runs, *more.runs), report.verified)
     passed = time.perf_counter()
     in_place = chosen.fusion.in_place and chosen.memory in TAKE_OVER
     fusion = replace(chosen.fusion, in_place=in_place)
     prologue, main = hoist(optimized) if chosen.constants and chosen.level else (None, optimized)
     program = _chunked(_fused(main, fusion, chosen, target), chosen)
+    program = replace(program, decisions=(*layout.decisions(simplified), *program.decisions))
     if prologue is not None:
         program = replace(program, prologue=fuse(prologue, fusion))
     seconds = {"passes": passed - start, "fusion": time.perf_counter() - passed}

@@ -2,6 +2,7 @@
 
 from graphc.primitives import (  # noqa: F401 - importing them fills the registry
     attention,
+    channels_last,
     constant,
     contraction,
     elementwise,

@@ -127,7 +127,7 @@ GEOMETRY = (
 )
 
 
-def _result(x: Shape, w: Shape, attributes: Attributes) -> Shape:
+def convolution_shape(x: Shape, w: Shape, attributes: Attributes) -> Shape:
     """The convolution's shape [N,O,...] for data [N,C,...] and weight [O,C/groups,...]."""
     if not 3 <= len(x) <= 5 or len(w) != len(x):
         raise TypeRuleError(
@@ -162,7 +162,7 @@ def _convolution_rule(types: Types, attributes: Attributes) -> Types:
     rules.floating(*types)
     rules.one_dtype(*types)
     x, w = types
-    return (x.with_shape(_result(x.shape, w.shape, attributes)),)
+    return (x.with_shape(convolution_shape(x.shape, w.shape, attributes)),)
 
 
 def _data_rule(types: Types, attributes: Attributes) -> Types:
@@ -171,7 +171,9 @@ def _data_rule(types: Types, attributes: Attributes) -> Types:
     rules.one_dtype(*types)
     dy, w = types
     shape = rules.shape_attribute(attributes["shape"])
-    rules.shape_is(f"the gradient of data {rules.show(shape)}", dy.shape, _result(shape, w.shape, attributes))
+    rules.shape_is(
+        f"the gradient of data {rules.show(shape)}", dy.shape, convolution_shape(shape, w.shape, attributes)
+    )
     return (dy.with_shape(shape),)
 
 
@@ -182,7 +184,7 @@ def _weight_rule(types: Types, attributes: Attributes) -> Types:
     x, dy = types
     shape = rules.shape_attribute(attributes["shape"])
     rules.shape_is(
-        f"the gradient of weight {rules.show(shape)}", dy.shape, _result(x.shape, shape, attributes)
+        f"the gradient of weight {rules.show(shape)}", dy.shape, convolution_shape(x.shape, shape, attributes)
     )
     return (dy.with_shape(shape),)
 
@@ -246,7 +248,7 @@ def _weight_oracle(operands: Tensors, node: Node, shapes: Any) -> Tensors:
     return _backward(dy, x, dy.new_zeros(shapes[0]), node, 1)
 
 
-def _convolution_flops(dy: int | None, w: int | None) -> Any:
+def convolution_flops(dy: int | None, w: int | None) -> Any:
     """Two operations a term; the position of the windows' operand and of the weight (None: the result)."""
 
     def count(node: Node) -> Dim:
@@ -264,7 +266,7 @@ _contraction(
     _convolution_gradient,
     _convolution_oracle,
     GEOMETRY,
-    _convolution_flops(None, 1),
+    convolution_flops(None, 1),
 )
 _contraction(
     "convolution_data_gradient",
@@ -273,7 +275,7 @@ _contraction(
     _data_gradient,
     _data_oracle,
     (*GEOMETRY, rules.SHAPE),
-    _convolution_flops(0, 1),
+    convolution_flops(0, 1),
 )
 _contraction(
     "convolution_weight_gradient",
@@ -282,5 +284,5 @@ _contraction(
     _weight_gradient,
     _weight_oracle,
     (*GEOMETRY, rules.SHAPE),
-    _convolution_flops(1, None),
+    convolution_flops(1, None),
 )

@@ -251,14 +251,13 @@ void gc_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_
 
 // ---- threads ----
 
-// Outputs `first` to `last`, whose weights are packed: blocks of tiles are shared out, and few of them also by outputs.
-template <class T, class Epilogue>
-void gc_winograd_outputs(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t first, int64_t last, const T* x,
-                         const T* packed, const Epilogue& epilogue) {
+// Blocks of tiles are shared out, and few of them also by outputs: block(tile, tiles, first output, last output).
+template <class T, class Block>
+void gc_winograd_share(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t outputs, const Block& block) {
   constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
   const int64_t tiles = s.batch * gc_ceil_div(s.out_height, 4) * gc_ceil_div(s.out_width, 4);
-  const int64_t panels = gc_ceil_div(last - first, W);
-  int64_t threads = gc_threads_for((double)tiles * GC_POINTS * s.in_channels * (last - first));
+  const int64_t panels = gc_ceil_div(outputs, W);
+  int64_t threads = gc_threads_for((double)tiles * GC_POINTS * s.in_channels * outputs);
   int64_t blocks = gc_ceil_div(tiles, p.tiles), parts = 1;
   if (blocks < threads) parts = gc_min_of(panels, gc_ceil_div(threads, gc_max_of<int64_t>(1, blocks)));
   else blocks = gc_min_of(tiles, gc_round_up(blocks, threads));
@@ -267,10 +266,19 @@ void gc_winograd_outputs(const gc_conv_shape& s, const gc_winograd_plan& p, int6
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t item = 0; item < blocks * parts; ++item) {
     const gc_scratch_scope share(team, omp_get_thread_num());
-    const int64_t block = item / parts, part = item % parts, begin = tiles * block / blocks;
-    gc_winograd_block<T>(s, p, begin, tiles * (block + 1) / blocks - begin, first, panels * part / parts * W,
-                         gc_min_of(last - first, panels * (part + 1) / parts * W), last - first, x, packed, epilogue);
+    const int64_t number = item / parts, part = item % parts, begin = tiles * number / blocks;
+    block(begin, tiles * (number + 1) / blocks - begin, panels * part / parts * W,
+          gc_min_of(outputs, panels * (part + 1) / parts * W));
   }
+}
+
+// Outputs `first` to `last`, whose weights are packed.
+template <class T, class Epilogue>
+void gc_winograd_outputs(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t first, int64_t last, const T* x,
+                         const T* packed, const Epilogue& epilogue) {
+  gc_winograd_share<T>(s, p, last - first, [&](int64_t tile, int64_t tiles, int64_t begin, int64_t end) {
+    gc_winograd_block<T>(s, p, tile, tiles, first, begin, end, last - first, x, packed, epilogue);
+  });
 }
 
 template <class T, class Epilogue>

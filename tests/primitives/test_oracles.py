@@ -153,6 +153,12 @@ def contraction(result: int) -> Formula:
     return formula
 
 
+def channels_last(x: Array, w: Array, a: Any, shape: tuple[int, ...]) -> Array:
+    """The convolution of [N,C,...], its channels moved."""
+    first = (shape[0], shape[-1], *shape[1:-1])
+    return numpy.moveaxis(contraction(0)(numpy.moveaxis(x, -1, 1), w, {**a, "groups": 1}, first), 1, -1)
+
+
 def dot(x: Array, y: Array, a: Any, shape: tuple[int, ...]) -> Array:
     if x.dtype.kind in "iu":
         x, y = x.astype(numpy.int32), y.astype(numpy.int32)
@@ -254,6 +260,7 @@ OTHERS: dict[str, Formula] = {
     "window_sum_transpose": window_sum_transpose,
     "dot": dot,
     "convolution": contraction(0),
+    "channels_last_convolution": channels_last,
     "convolution_data_gradient": lambda dy, w, a, s: contraction(1)(dy, w, a, s),
     "convolution_weight_gradient": lambda x, dy, a, s: contraction(2)(dy, x, a, s),
     "attention": attention,

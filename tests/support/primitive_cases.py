@@ -242,6 +242,7 @@ def _contractions() -> list[Case]:
         case("convolution", "f32[N,2,6]", "f32[3,2,4]", **plain),
         case("convolution", "f32[1,1,2,3,3]", "f32[2,1,2,2,3]", **deep),
         case("convolution", "f32[N,2,M,5]", "f32[1,2,1,3]", stride=(1, 2), pad=(0, 1), dilate=(1, 1)),
+        *_channels_last(),
         case("convolution_data_gradient", "f32[2,6,3,3]", "f32[6,2,2,3]", shape=shape("2,4,5,7"), **SQUARE),
         case("convolution_data_gradient", "f32[N,3,7]", "f32[3,2,4]", shape=shape("N,2,6"), **plain),
         case(
@@ -256,6 +257,22 @@ def _contractions() -> list[Case]:
             shape=shape("2,1,2,2,3"),
             **deep,
         ),
+    ]
+
+
+def _channels_last() -> list[Case]:
+    """Images of one pixel, primes, symbolic sizes, one to three spatial axes; padded, strided, dilated, plain."""
+    ones = {"stride": (1, 1), "pad": (0, 0), "dilate": (1, 1)}
+    return [
+        case("channels_last_convolution", *map("f32[{}]".format, shapes), **{**ones, **steps})
+        for shapes, steps in [
+            (("2,5,7,4", "6,4,2,3"), {"stride": (2, 3), "pad": (1, 2), "dilate": (2, 1)}),
+            (("N,4,4,3", "17,3,3,3"), {"pad": (1, 1)}),
+            (("2,3,5,7", "5,7,1,1"), {}),
+            (("1,7,7,5", "33,5,1,1"), {"stride": (2, 2)}),
+            (("N,6,2", "3,2,4"), {"stride": (1,), "pad": (2,), "dilate": (1,)}),
+            (("1,2,3,3,2", "2,2,2,2,3"), {"stride": (1, 2, 1), "pad": (0, 1, 1), "dilate": (1, 1, 1)}),
+        ]
     ]
 
 

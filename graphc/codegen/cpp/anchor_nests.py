@@ -129,6 +129,17 @@ def _forward(b: _Builder) -> Nest:
     return b.finish()
 
 
+def _channels_last(b: _Builder) -> Nest:
+    x, w = b.shapes
+    n, *places, o = (Affine.axis(axis.name) for axis in b.nest.axes)
+    channel = b.axis("c", w[1])
+    taps = [b.axis(f"k{number}", extent) for number, extent in enumerate(w[2:])]
+    source, guards = _source(b, places, taps, x[1:-1])
+    b.load(0, (n, *source, channel), guards)
+    b.load(1, (o, channel, *taps))
+    return b.finish()
+
+
 def _weight_gradient(b: _Builder) -> Nest:
     x, dy = b.shapes
     o, channel, *taps = (Affine.axis(axis.name) for axis in b.nest.axes)
@@ -192,6 +203,7 @@ def _scatter(b: _Builder) -> Nest:
 _BUILDERS: Mapping[str, Callable[[_Builder], Nest]] = {
     "dot": _dot,
     "convolution": _forward,
+    "channels_last_convolution": _channels_last,
     "convolution_data_gradient": _data_gradient,
     "convolution_weight_gradient": _weight_gradient,
     "scatter_add": _scatter,

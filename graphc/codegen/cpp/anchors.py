@@ -11,6 +11,11 @@ from dataclasses import replace
 
 from graphc.codegen.cpp.anchor_nests import anchor_nest
 from graphc.codegen.cpp.attention import print_attention, print_attention_gradient
+from graphc.codegen.cpp.channels_last import (
+    channels_last_workspaces,
+    pack_channels_last,
+    print_channels_last,
+)
 from graphc.codegen.cpp.convolutions import (
     convolution_workspaces,
     pack_convolution,
@@ -62,6 +67,8 @@ def has_template(kernel: Kernel) -> bool:
     operands = [kernel.parameter(name).type for name in anchor.operands]
     if anchor.primitive == "scatter_add":
         return operands[1].dtype is anchor.accumulator
+    if anchor.primitive == "channels_last_convolution":
+        return anchor.result.rank <= 4 and all(type.dtype is anchor.accumulator for type in operands)
     # Operands of other floating types are converted before.
     return anchor.result.rank <= 5 and all(type.dtype.is_float for type in operands)
 
@@ -74,7 +81,7 @@ def workspaces(kernel: Kernel, target: CpuTarget) -> tuple[Parameter, ...]:
         return (own,) if own is not None else ()
     if anchor is None or not has_template(kernel):
         return ()
-    found = list(convolution_workspaces(kernel, anchor, target))
+    found = [*convolution_workspaces(kernel, anchor, target), *channels_last_workspaces(kernel, anchor)]
     in_memory = anchor.primitive in _SUMS_IN_MEMORY and not sums_aside(kernel, anchor, target)
     if in_memory and not plain_output(kernel):
         result = TensorType(anchor.accumulator, anchor.result.shape)
@@ -144,15 +151,23 @@ class Call:
         self.data = [buffers[name] for name in anchor.operands]
         self.axes = kernel.nests[0].axes if kernel.nests else ()
 
-    def epilogue(self, indices: Sequence[tuple[str, Mapping[str, str]]], row: Sequence[Axis]) -> None:
-        """The lambda: `indices` are its leading parameters and the axes that each gives, `row` the axes of a row."""
+    def epilogue(
+        self,
+        indices: Sequence[tuple[str, Mapping[str, str]]],
+        row: Sequence[Axis],
+        nest: Nest | None = None,
+    ) -> None:
+        """The lambda: `indices` are its leading parameters and the axes that each gives, `row` the axes of a row.
+
+        `nest`: the kernel's nest, flat, where the caller has changed its axes.
+        """
         stem = row[-1].name if len(row) == 1 else "element"
         start, count, sums = (self.names.new(name) for name in (f"{stem}_start", "count", "sums"))
         outer = {axis: text for _, texts in indices for axis, text in texts.items()}
         leading = "".join(f"int64_t {name}, " for name, _ in indices)
         parameters = f"{leading}int64_t {start}, int64_t {count}, const {self.type}* {sums}"
         with self.out.block(f"    [&]({parameters})", end="});"):
-            flat = flatten(self.kernel.nests[0], self.kernel)
+            flat = nest or flatten(self.kernel.nests[0], self.kernel)
             names = frozenset(axis.name for axis in row)
             merged = merge_axes(flat, names)
             rest = tuple(axis for axis in merged.axes if axis.name in names)
@@ -237,6 +252,7 @@ _TEMPLATES: Mapping[str, Callable[[Call], tuple[str, ...]]] = {
     "scatter_add": _print_scatter,
     "dot": print_dot,
     "convolution": print_forward,
+    "channels_last_convolution": print_channels_last,
     "convolution_data_gradient": print_data_gradient,
     "convolution_weight_gradient": print_weight_gradient,
     PACK: _print_pack,
@@ -244,5 +260,6 @@ _TEMPLATES: Mapping[str, Callable[[Call], tuple[str, ...]]] = {
 _PACKS: Mapping[str, Callable[[Call], tuple[str, ...]]] = {
     "dot": pack_dot,
     "convolution": pack_convolution,
+    "channels_last_convolution": pack_channels_last,
     "recurrence": lambda call: pack_recurrence(call.out, call.kernel, call.anchor, call.buffers),
 }

@@ -5,7 +5,8 @@ Winograd's algorithm where it is cheaper (winograd.py), channels by themselves (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from graphc.codegen.cpp.depthwise import depthwise_scratch
 from graphc.codegen.cpp.expressions import dim_text
@@ -97,9 +98,15 @@ def _winograd_gradient(kernel: Kernel, anchor: AnchorOperation) -> WinogradGradi
     return winograd_gradient(image, gradient, kernel_size, anchor.attributes, anchor.accumulator)
 
 
-def _geometry(call: Call, x: tuple[Dim, ...], w: tuple[Dim, ...], y: tuple[Dim, ...]) -> str:
+def geometry(
+    call: Call,
+    x: tuple[Dim, ...],
+    w: tuple[Dim, ...],
+    y: tuple[Dim, ...],
+    attributes: Mapping[str, Any] | None = None,
+) -> str:
     """Declare the gc_conv_shape of data x, weight w and result y; one spatial axis has height 1."""
-    attributes = call.anchor.attributes
+    attributes = call.anchor.attributes if attributes is None else attributes
     steps = [attributes[name] for name in ("stride", "pad", "dilate")]
     axes: list[tuple[Dim, ...]] = list(zip(x[2:], y[2:], w[2:], *steps, strict=True))
     if len(axes) == 1:
@@ -135,13 +142,13 @@ def _print_depthwise(call: Call, shape: str, name: str, row: int) -> tuple[str, 
     scratch = _depthwise(call.kernel, call.anchor, call.target)
     if scratch is None:
         return None
-    _claim(call, scratch)
+    claim(call, scratch)
     call.out.line(f"gc_depthwise_{name}<{call.type}>({shape}, {', '.join(call.data)},")
     call.epilogue([call.index(axis) for axis in call.axes[:row]], call.axes[row:])
     return ("depthwise.h",)
 
 
-def _claim(call: Call, scratch: int) -> None:
+def claim(call: Call, scratch: int) -> None:
     """Give each thread so many bytes of scratch."""
     call.out.scratch.append(scratch)
     call.out.line("const gc_scratch_scope scope(team);")
@@ -151,7 +158,7 @@ def print_forward(call: Call) -> tuple[str, ...]:
     """The convolution, with the kernel's nest over finished pixels of a channel."""
     x, w = call.shapes
     _widen(call)
-    shape = _geometry(call, x, w, call.anchor.result.shape)
+    shape = geometry(call, x, w, call.anchor.result.shape)
     if (headers := _print_depthwise(call, shape, "forward", 2)) is not None:
         return headers
     arguments, c = ", ".join(call.data), call.type
@@ -172,7 +179,7 @@ def print_forward(call: Call) -> tuple[str, ...]:
 
 def _open_winograd(call: Call, plan: Winograd) -> str:
     """Claim the scratch of its threads; the header."""
-    _claim(call, plan.scratch_bytes(call.target.lanes(call.anchor.accumulator.itemsize)))
+    claim(call, plan.scratch_bytes(call.target.lanes(call.anchor.accumulator.itemsize)))
     return "winograd.h"
 
 
@@ -192,7 +199,7 @@ def print_data_gradient(call: Call) -> tuple[str, ...]:
     """The gradient to the data, with the nest over finished pixels of an in channel."""
     dy, w = call.shapes
     _widen(call)
-    shape = _geometry(call, call.anchor.result.shape, w, dy)
+    shape = geometry(call, call.anchor.result.shape, w, dy)
     if (headers := _print_depthwise(call, shape, "data_gradient", 2)) is not None:
         return headers
     result = call.result()
@@ -211,7 +218,7 @@ def print_weight_gradient(call: Call) -> tuple[str, ...]:
     """The gradient to the weight, with the nest over finished weights of an out channel."""
     x, dy = call.shapes
     _widen(call)
-    shape = _geometry(call, x, call.anchor.result.shape, dy)
+    shape = geometry(call, x, call.anchor.result.shape, dy)
     if (headers := _print_depthwise(call, shape, "kernel_gradient", 1)) is not None:
         return headers
     plan = _winograd_gradient(call.kernel, call.anchor)

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
 from graphc.codegen.cpp.equal import structure
+from graphc.codegen.cpp.pixels import pixel_form
 from graphc.codegen.cpp.target import CpuTarget, detect
 from graphc.codegen.cpp.winograd import winograd
 from graphc.ir.graph import Attributes, Graph
@@ -24,6 +26,7 @@ from graphc.types import DType, TensorType
 PACK = "pack"  # the anchor of a kernel that packs; attribute `of` names the anchor that reads the result
 PACKED_OPERAND = "packed"  # attribute of an anchor: position of its packed operand
 PACKED_SHAPE = "packed_shape"  # the shape of the operand before
+PACKED_FORM = "packed_form"  # which of several forms it has, on both kernels; absent where there is one
 PACKED_TYPE = "packed_type"  # and its element type; on a kernel that packs, that of the other operand
 _SUMS = (DType.F32, DType.F64, DType.I32)
 _LINE = 64  # bytes; whole registers of any CPU
@@ -35,6 +38,7 @@ class Packing:
 
     operand: int
     elements: int
+    form: str = ""
 
 
 def uses_packets(left: DType, right: DType, target: CpuTarget) -> bool:
@@ -70,6 +74,21 @@ def _convolution(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> 
     return Packing(1, plan.packed_elements(constant=True)) if plan is not None else None
 
 
+def _channels_last(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> Packing | None:
+    """The weight, in the form that its template reads."""
+    if any(kernel.parameter(name).type.dtype is not anchor.accumulator for name in anchor.operands):
+        return None
+    image, weight = (kernel.parameter(name).type.shape for name in anchor.operands)
+    form = pixel_form(image, anchor.result.shape, weight, anchor.attributes, anchor.accumulator, True)
+    elements = form.packed_elements(weight, True)
+    # The templates have two spatial axes at most.
+    return (
+        Packing(1, elements, form.name)
+        if isinstance(elements, int) and elements and len(image) <= 4
+        else None
+    )
+
+
 def recurrent_elements(mode: str, units: int, itemsize: int) -> int:
     """Elements of a packed hidden weight: whole blocks of units, of two registers for a single gate."""
     block = 2 * _LINE // itemsize
@@ -86,6 +105,7 @@ def _recurrence(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> P
 PACKED: Mapping[str, Callable[[Kernel, AnchorOperation, CpuTarget], Packing | None]] = {
     "dot": _dot,
     "convolution": _convolution,
+    "channels_last_convolution": _channels_last,
     "recurrence": _recurrence,
 }
 
@@ -215,6 +235,8 @@ def _reading_packed(kernel: Kernel, packing: Packing) -> Kernel:
     flat = TensorType(anchor.accumulator, (packing.elements,))
     attributes = {**anchor.attributes, PACKED_OPERAND: packing.operand, PACKED_SHAPE: shape}
     attributes[PACKED_TYPE] = kernel.parameter(name).type.dtype
+    if packing.form:
+        attributes[PACKED_FORM] = packing.form
     return replace(
         kernel,
         parameters=tuple(replace(p, type=flat) if p.name == name else p for p in kernel.parameters),
@@ -229,7 +251,9 @@ def _packing_kernel(kernel: Kernel, packing: Packing, name: str) -> Kernel:
     operand = kernel.parameter(anchor.operands[packing.operand])
     result = TensorType(anchor.accumulator, (packing.elements,))
     other = kernel.parameter(anchor.operands[1 - packing.operand]).type.dtype
-    more = {"of": anchor.primitive, PACKED_OPERAND: packing.operand, PACKED_TYPE: other}
+    more: dict[str, Any] = {"of": anchor.primitive, PACKED_OPERAND: packing.operand, PACKED_TYPE: other}
+    if packing.form:
+        more[PACKED_FORM] = packing.form
     attributes = Attributes({**anchor.attributes, **more})
     return Kernel(
         f"{PACK}_{name}".replace(".", "_"),

@@ -91,20 +91,25 @@ def winograd(
     attributes: Mapping[str, Any],
     dtype: DType,
     constant: bool = False,
+    read_cost: int = _READ_COST,
+    may_transform: bool = True,
 ) -> Winograd | None:
     """The plan for a convolution of `image` to `result` (N, C, H, W), None where direct sums are cheaper.
 
-    For a gradient to the data the image is dy and the result dx. `constant`: the weight is packed beforehand.
+    For a gradient to the data the image is dy and the result dx. `constant`: the weight is packed beforehand, and an
+    element of it takes `read_cost` multiply-adds to bring from memory. `may_transform`: the template can make it on the
+    way, where that is cheaper than packing it.
     """
     sizes = _sizes(image, result, kernel, attributes, dtype)
     if sizes is None:
         return None
     batch, inputs, outputs, height, width = sizes
     weight, blocks = POINTS * inputs * outputs, -(-_tiles(sizes) // _BLOCK_TILES)
-    packed = _READ_COST if constant else _PACK_COST
+    packed = read_cost if constant else _PACK_COST
     unpacked = blocks * _TRANSFORM_COST
     # Threads share outputs then; a batch that is not known may have many tiles.
-    on_the_way = not constant and unpacked < packed and outputs >= 128 and isinstance(image[0], int)
+    on_the_way = may_transform and not constant and unpacked < packed
+    on_the_way = on_the_way and outputs >= 128 and isinstance(image[0], int)
     cost = _tiles(sizes) * _tile_cost(inputs, outputs) + weight * (unpacked if on_the_way else packed)
     if attributes.get(ALGORITHM) != WINOGRAD and cost >= 9 * inputs * outputs * batch * height * width:
         return None

@@ -164,6 +164,28 @@ def _convolution(anchor: AnchorOperation, types: list[TensorType]) -> Product:
     )
 
 
+def _channels_last(anchor: AnchorOperation, types: list[TensorType]) -> Product:
+    x, w, result = types[0].shape, types[1].shape, anchor.result.shape
+    g = _Geometry.of(anchor, _first(x), w, _first(result))
+    image, filter, channel = Axis("@image", g.y[0]), Axis("@filter", g.w[0]), Axis("@channel", g.w[1])
+    y, taps = g.spatial("@out_", g.y), g.spatial("@tap_", g.w)
+    places = g.windows(y, taps)
+    return Product(
+        (),
+        (image, *y),
+        (filter,),
+        (*taps, channel),
+        Operand(anchor.operands[0], _address(_axes(image, *places, channel), x), places),
+        Operand(anchor.operands[1], _address(_axes(filter, channel, *taps), w)),
+        tuple(_axes(image, *y, filter)),
+    )
+
+
+def _first(shape: Shape) -> Shape:
+    """[N,C,...] of [N,...,C]."""
+    return (shape[0], shape[-1], *shape[1:-1])
+
+
 def _data_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Product:
     """dx[p] sums dy[q] * w[k] over the windows q that hold p at tap k: stride * q = p + pad - dilate * k."""
     g = _Geometry.of(anchor, anchor.result.shape, types[1].shape, types[0].shape)
@@ -209,6 +231,7 @@ def _weight_gradient(anchor: AnchorOperation, types: list[TensorType]) -> Produc
 _FORMS: dict[str, Callable[[AnchorOperation, list[TensorType]], Product]] = {
     "dot": _dot,
     "convolution": _convolution,
+    "channels_last_convolution": _channels_last,
     "convolution_data_gradient": _data_gradient,
     "convolution_weight_gradient": _weight_gradient,
 }

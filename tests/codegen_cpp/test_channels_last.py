@@ -1,0 +1,62 @@
+"""Convolutions of [N,...,C] as generated C++: each form, weights packed beforehand or in the call, odd sizes."""
+
+import pytest
+import torch
+
+from graphc.driver.compile import Options, compile
+from graphc.driver.reference import run_reference
+from graphc.ir.graph import Graph, InputKind
+from graphc.primitives.builder import Builder
+from graphc.types import TensorType
+
+ONE = {"stride": (1, 1), "pad": (0, 0), "dilate": (1, 1)}
+CASES = {
+    "direct_1x1": ("2,9,7,40", "35,40,1,1", {}),
+    "direct_1x1_strided": ("2,9,7,256", "150,256,1,1", {"stride": (2, 3)}),
+    "direct_3x3_strided": ("2,13,11,70", "33,70,3,3", {"stride": (2, 2), "pad": (1, 1)}),
+    "direct_dilated": ("1,9,12,30", "20,30,3,2", {"dilate": (2, 3), "pad": (2, 1)}),
+    "direct_padding_only": ("1,2,2,70", "3,70,2,2", {"pad": (3, 3)}),
+    "direct_symbolic": ("N,10,M,68", "17,68,3,3", {"pad": (1, 1), "stride": (2, 1)}),
+    "lines_stem": ("2,23,21,3", "40,3,7,7", {"stride": (2, 2), "pad": (3, 3)}),
+    "lines_eleven": ("1,35,37,3", "17,3,11,11", {"stride": (4, 4), "pad": (2, 2)}),
+    "lines_one_pixel": ("3,1,1,1", "2,1,3,3", {"pad": (1, 1)}),
+    "lines_wide": ("1,9,700,4", "530,4,3,5", {"pad": (0, 4), "dilate": (3, 1)}),
+    "winograd": ("2,14,14,64", "48,64,3,3", {"pad": (1, 1)}),
+    "winograd_ragged": ("1,11,9,67", "83,67,3,3", {"pad": (0, 2)}),
+    "winograd_symbolic": ("N,12,12,64", "64,64,3,3", {"pad": (1, 1)}),
+}
+SIZES = {"N": 3, "M": 13}
+
+
+def network(case: str, kind: InputKind, dtype: str) -> Graph:
+    """maximum(convolution + bias + residual, 0), bias a number a channel."""
+    image, weight, steps = CASES[case]
+    b = Builder("network")
+    x = b.input("x", TensorType.parse(f"{dtype}[{image}]"))
+    w = b.input("w", TensorType.parse(f"{dtype}[{weight}]"), kind)
+    y = b.emit("channels_last_convolution", x, w, **{**ONE, **steps})
+    bias = b.input("bias", TensorType(y.type.dtype, y.type.shape[-1:]))
+    residual = b.input("residual", y.type)
+    return b.finish([b.maximum(b.add(b.add(y, bias), residual), 0.0)])
+
+
+@pytest.mark.parametrize("kind", [InputKind.PARAMETER, InputKind.DATA], ids=["packed", "given"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("case", CASES)
+def test_agrees_with_the_reference(case: str, dtype: str, kind: InputKind) -> None:
+    graph = network(case, kind, dtype)
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        item.name: torch.randn(
+            item.value.type.concrete_shape(SIZES), generator=generator, dtype=torch.float64
+        ).to(item.value.type.dtype.torch)
+        for item in graph.inputs
+    }
+    expected = run_reference(graph, inputs).outputs
+    executable = compile(graph, target="cpu", options=Options(layout="keep"))
+    states = {name: inputs[name] for name in executable.states}
+    executable.set_states(states)
+    (got,) = [executable(**{name: t for name, t in inputs.items() if name not in states})]
+    (value,) = expected.values()
+    largest = value.abs().max().item()
+    assert (got.double() - value).abs().max().item() <= (1e-13 if dtype == "f64" else 8e-6) * largest
