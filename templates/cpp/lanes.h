@@ -7,6 +7,24 @@
 // A step function that must melt into its loop, or the loop does not vectorise.
 #define GC_LAMBDA_INLINE __attribute__((always_inline))
 
+// What was read where the mask's bits are set, else `other`: a choice that every lane makes alike.
+GC_INLINE float gc_keep(int32_t mask, float read, float other) {
+  int32_t a, b;
+  __builtin_memcpy(&a, &read, sizeof a);
+  __builtin_memcpy(&b, &other, sizeof b);
+  a = (a & mask) | (b & ~mask);
+  __builtin_memcpy(&read, &a, sizeof a);
+  return read;
+}
+GC_INLINE double gc_keep(int64_t mask, double read, double other) {
+  int64_t a, b;
+  __builtin_memcpy(&a, &read, sizeof a);
+  __builtin_memcpy(&b, &other, sizeof b);
+  a = (a & mask) | (b & ~mask);
+  __builtin_memcpy(&read, &a, sizeof a);
+  return read;
+}
+
 template <class T> struct gc_unsigned;
 template <> struct gc_unsigned<int8_t> { typedef uint8_t type; };
 template <> struct gc_unsigned<uint8_t> { typedef uint8_t type; };

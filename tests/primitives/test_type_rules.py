@@ -125,6 +125,8 @@ BROKEN: list[Broken] = [
     ("convolution", ["f32[1,4]", "f32[3,4]"], ONE, "one to three spatial axes"),
     ("convolution", ["f32[1,4,9]", "f32[3,4,N]"], ONE, "kernel sizes must be known"),
     ("convolution", ["f32[1,4,8]", "f32[3,4,3]"], {**ONE, "pad": (0, 0)}, "pad must be 1 integers"),
+    ("channels_last_convolution", ["f32[1,8,3]", "f32[4,2,3]"], ONE, "data [1,3,8] has 3, weight [4,2,3] takes 2"),
+    ("channels_last_convolution", ["f32[3]", "f32[4,2,3]"], ONE, "one to three spatial axes"),
     (
         "convolution_data_gradient",
         ["f32[1,3,5]", "f32[3,4,3]"],

@@ -70,4 +70,4 @@ def _has_lines(image: Sequence[Dim], weight: Sequence[Dim], attributes: Mapping[
         return False
     reach = (kernel[0] - 1) * attributes["dilate"][0] + 1 if len(kernel) > 1 else 1
     pitch = (known[len(kernel) - 1] + 2 * attributes["pad"][-1]) * channels
-    return reach * pitch <= _BAND
+    return bool(reach * pitch <= _BAND)

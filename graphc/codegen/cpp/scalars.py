@@ -23,6 +23,7 @@ from graphc.codegen.cpp.schedule import Mode, Schedule
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.graph import Origins
 from graphc.ir.kernel import (
+    Affine,
     Anchor,
     Axis,
     Compute,
@@ -142,6 +143,8 @@ class ScalarPrinter:
                 if not statement.guards:
                     return access
                 other = literal(statement.other, statement.dtype)
+                if (kept := self.env.get(_kept_key(statement))) is not None:
+                    return f"gc_keep({kept} + {self.env[str(self.schedule.vector)]}], {other})"
                 return f"{self.condition(statement.guards)} ? {access} : {other}"
             case IndexValue():
                 text = affine_text(statement.expression, self.env)
@@ -197,6 +200,40 @@ class ScalarPrinter:
                     name = self.names.new("inside")
                     self.out.line(f"const bool {name} = {guard_text(guard, self.env)};")
                     self.env[key] = name
+            if isinstance(statement, Load) and self._is_kept_or_not(statement):
+                self._hoist_kept(statement)
+
+    def _is_kept_or_not(self, load: Load) -> bool:
+        """True where a lane loop reads a run of floats, or none of it: GCC vectorises no choice by one bool.
+
+        What is guarded must hold something, as the loop then reads the buffer's first elements.
+        """
+        vector = self.schedule.vector
+        if not load.guards or load.dtype not in (DType.F32, DType.F64) or vector is None or self.unravelled:
+            return False
+        return (
+            load.index[0].stride(vector) == 1
+            and all(v == vector or v in self.env for v in load.index[0].variables)
+            and all(guard_key(guard) in self.env for guard in load.guards)
+            and all(
+                isinstance(g.low, int) and isinstance(g.high, int) and g.low < g.high for g in load.guards
+            )
+        )
+
+    def _hoist_kept(self, load: Load) -> None:
+        """Print where a run begins and a mask of its lanes: bits that keep what is read, or nothing of it."""
+        vector, condition = self.schedule.vector, self.condition(load.guards)
+        if vector is None or _kept_key(load) in self.env:
+            return
+        bits = f"int{8 * load.dtype.itemsize}_t"
+        mask = self.env.get(f"mask {bits} {condition}")
+        if mask is None:
+            mask = self.env[f"mask {bits} {condition}"] = self.names.new("kept")
+            self.out.line(f"const {bits} {mask} = {condition} ? -1 : 0;")
+        start = self.names.new(f"{load.name}_start")
+        first = affine_text(load.index[0].substitute({vector: Affine()}), self.env)
+        self.out.line(f"const int64_t {start} = {condition} ? {first} : 0;")
+        self.env[_kept_key(load)] = f"{mask}, {self.buffers[load.buffer]}[{start}"
 
     def store(self, store: Store) -> None:
         self.define(self.needed(self.analysis.reads(store)))
@@ -223,6 +260,10 @@ def is_short_power(exponent: Constant) -> bool:
     """True for exponents that roots and a few products make of their base: 3/4 and the like, but whole numbers."""
     quarters = 4 * float(exponent.value)
     return exponent.dtype.is_float and abs(quarters) < 16 and quarters.is_integer() and quarters % 4 != 0
+
+
+def _kept_key(load: Load) -> str:
+    return f"kept {load.name}"
 
 
 def guard_key(guard: Guard) -> str:
