@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.kernel import Affine
@@ -48,8 +48,11 @@ class Admission:
 
     # Profit
 
-    def leave_to_epilogue(self, node: Node, space: Space) -> bool:
-        """True when the only reader cannot have a node's contraction as its anchor, so the node stays with it."""
+    def leave_to_epilogue(self, node: Node, space: Space, left: Collection[str]) -> bool:
+        """True when the only reader cannot have a node's contraction as its anchor, so the node stays with it.
+
+        A reader of several contractions takes the one that comes last: the others are `left` by then.
+        """
         root = self.epilogues.get(node.outputs[0].name)
         if root is None or primitive(node.primitive).kind in (Kind.VIEW, Kind.CONTRACTION):
             return False
@@ -57,6 +60,7 @@ class Admission:
             return True
         return any(
             self.epilogues.get(name, root) != root
+            and name not in left
             and len(self.graph.readers[name]) == 1
             and name not in self.graph.results
             and self.graph.producers[name].outputs[0].name not in space.members

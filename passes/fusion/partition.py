@@ -93,6 +93,7 @@ class _Partitioner:
         self.writers: dict[str, list[int]] = {}
         self.decisions: list[Decision] = []
         self.stored: set[str] = set(graph.results)
+        self.left: set[str] = set()  # values of epilogues whose only reader could not take their contraction
         self.admission = Admission(graph, options)
         self.position = {node.outputs[0].name: k for k, node in enumerate(graph.nodes)}
 
@@ -240,7 +241,8 @@ class _Partitioner:
         must_store = bool(whole) or any(value.name in self.stored for value in used)
         candidates = readers
         if len(readers) == 1 and not must_store:
-            if self.admission.leave_to_epilogue(node, readers[0]):
+            if self.admission.leave_to_epilogue(node, readers[0], self.left):
+                self.left.add(node.outputs[0].name)
                 self.decide(
                     node, readers[0], False, "it is left to the epilogue of the contraction it comes from"
                 )

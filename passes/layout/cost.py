@@ -11,11 +11,14 @@ import math
 from graphc.ir.graph import Node, Value
 from graphc.passes.layout.moves import known
 
-_MOVE_COST = 48
+_MOVE_COST = 96
 """Multiply-adds in the time in which a transpose reads and writes an element."""
 
 _LAST = 0.86
 """Of the peak, where a pixel's channels lie together."""
+
+_PLAIN, _STRIDED, _WINDOWED = 0.78, 0.62, 0.74
+"""Of the peak on [N,C,...]: kernels of one element, any stride beyond 1, larger kernels."""
 
 _LANES = 32
 """Pixels of a register tile of [N,C,...]."""
@@ -38,9 +41,11 @@ def gain(node: Node) -> float:
         # Winograd's transforms, which read and write images, are a part of it.
         return 12.0 * batch * pixels * (channels + outputs)
     strided = any(step != 1 for step in node.attributes["stride"])
-    plain = math.prod(kernel) == 1 and not strided
-    row = pixels if plain else places[-1] * min(places[0], 4)
-    first = (0.78 if plain else 0.62) * row / (-(-row // _LANES) * _LANES)
+    if strided:
+        row, first = places[-1] * min(places[0], 4), _STRIDED
+    else:
+        row, first = pixels, _PLAIN if math.prod(kernel) == 1 else _WINDOWED
+    first *= row / (-(-row // _LANES) * _LANES)
     line = channels * kernel[-1]
     last = _LAST * line / (line + _SHORT)
     return work / first - work / last

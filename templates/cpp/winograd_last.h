@@ -77,6 +77,10 @@ GC_NOINLINE void gc_pixels_image_block(const gc_conv_shape& s, const gc_winograd
       const int64_t channels = gc_min_of(L, s.in_channels - c);
       T* const to = image + t * z.image_row + c;
       if (inside && channels == L) {
+        // The next tile's pixels: strides of whole pixels are more than the machine looks ahead by itself.
+        for (int64_t i = 0; i < 6; ++i)
+          for (int64_t j = 6; j < 10; ++j)
+            __builtin_prefetch(whole + ((top + i) * s.width + left + j) * s.in_channels + c);
         gc_pixels_image_tile(whole + (top * s.width + left) * s.in_channels + c, s.width * s.in_channels, s.in_channels,
                              to, z.image_point);
       } else {
