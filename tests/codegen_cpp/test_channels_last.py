@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from graphc.driver.compile import Options, compile
+from graphc.codegen.cpp.choices import alternatives
+from graphc.codegen.cpp.target import detect
+from graphc.driver.compile import Options, compile, lower
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph, InputKind
 from graphc.primitives.builder import Builder
@@ -64,6 +66,12 @@ def test_agrees_with_the_reference(kind: InputKind, dtype: str) -> None:
     for name, got in zip(graph.output_names, results, strict=True):
         error = (got.double() - expected[name]).abs().max().item()
         assert error <= bound * expected[name].abs().max().item(), name
+
+
+def test_tuning_may_take_the_other_algorithm() -> None:
+    program = lower(networks(InputKind.PARAMETER, "f32"), Options(layout="keep")).program
+    found = {choice["algorithm"] for kernel in program.kernels for choice in alternatives(kernel, detect())}
+    assert found == {"direct", "winograd"}
 
 
 def test_every_form_is_taken() -> None:

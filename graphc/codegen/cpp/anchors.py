@@ -27,6 +27,7 @@ from graphc.codegen.cpp.convolutions import (
 from graphc.codegen.cpp.expressions import TYPES, Names, dim_factor, dim_text
 from graphc.codegen.cpp.nests import flatten, lower, merge_axes
 from graphc.codegen.cpp.packing import PACK, PACKED_OPERAND, PACKED_SHAPE
+from graphc.codegen.cpp.pixels import CHANNELS_LAST
 from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.products import pack_dot, print_dot
 from graphc.codegen.cpp.recurrence import pack_recurrence, print_recurrence, print_recurrence_gradient
@@ -67,7 +68,7 @@ def has_template(kernel: Kernel) -> bool:
     operands = [kernel.parameter(name).type for name in anchor.operands]
     if anchor.primitive == "scatter_add":
         return operands[1].dtype is anchor.accumulator
-    if anchor.primitive == "channels_last_convolution":
+    if anchor.primitive == CHANNELS_LAST:
         return anchor.result.rank <= 4 and all(type.dtype is anchor.accumulator for type in operands)
     # Operands of other floating types are converted before.
     return anchor.result.rank <= 5 and all(type.dtype.is_float for type in operands)

@@ -12,7 +12,7 @@ from graphc.codegen.cpp.expressions import dim_text
 from graphc.codegen.cpp.lane_loops import unravel
 from graphc.codegen.cpp.nests import flatten, merge_axes
 from graphc.codegen.cpp.packing import PACKED_FORM, PACKED_OPERAND
-from graphc.codegen.cpp.pixels import LINES, channels_first, pixel_form
+from graphc.codegen.cpp.pixels import CHANNELS_LAST, LINES, channels_first, pixel_form
 from graphc.codegen.cpp.winograd import WINOGRAD
 from graphc.ir.kernel import Access, AnchorOperation, Kernel, Parameter
 from graphc.types import TensorType
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def channels_last_workspaces(kernel: Kernel, anchor: AnchorOperation) -> tuple[Parameter, ...]:
     """Memory for the weight where it is packed in the call."""
-    if anchor.primitive != "channels_last_convolution" or PACKED_OPERAND in anchor.attributes:
+    if anchor.primitive != CHANNELS_LAST or PACKED_OPERAND in anchor.attributes:
         return ()
     image, weight = (kernel.parameter(name).type.shape for name in anchor.operands)
     form = pixel_form(image, anchor.result.shape, weight, anchor.attributes, anchor.accumulator, False)

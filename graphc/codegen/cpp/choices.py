@@ -26,6 +26,7 @@ from typing import Any
 from graphc.codegen.cpp.convolutions import CONVOLUTIONS
 from graphc.codegen.cpp.equal import structure
 from graphc.codegen.cpp.nests import lower
+from graphc.codegen.cpp.pixels import CHANNELS_LAST, pixel_form
 from graphc.codegen.cpp.schedule import (
     PARALLEL_COST,
     Mode,
@@ -169,7 +170,8 @@ def alternatives(kernel: Kernel, target: CpuTarget) -> Iterator[Chosen]:
 def _algorithms(kernel: Kernel) -> Iterator[Chosen]:
     anchor = kernel.anchor
     assert anchor is not None
-    if anchor.primitive not in CONVOLUTIONS or ALGORITHM in anchor.attributes:
+    last = anchor.primitive == CHANNELS_LAST
+    if not (last or anchor.primitive in CONVOLUTIONS) or ALGORITHM in anchor.attributes:
         return
     first, second = (kernel.parameter(name).type.shape for name in anchor.operands)
     result, dtype = anchor.result.shape, anchor.accumulator
@@ -177,6 +179,8 @@ def _algorithms(kernel: Kernel) -> Iterator[Chosen]:
     def plan(attributes: Mapping[str, Any]) -> bool:
         if anchor.primitive == "convolution_weight_gradient":
             return winograd_gradient(first, second, result[2:], attributes, dtype) is not None
+        if last:
+            return pixel_form(first, result, second, attributes, dtype, constant=True).plan is not None
         return winograd(first, result, second[2:], attributes, dtype) is not None
 
     if plan({**anchor.attributes, ALGORITHM: WINOGRAD}):

@@ -13,6 +13,7 @@ from typing import Any
 from graphc.codegen.cpp.winograd import DIRECT, WINOGRAD, Winograd, winograd
 from graphc.types import Dim, DType, product
 
+CHANNELS_LAST = "channels_last_convolution"
 LINES = "lines"
 
 _WIDEST = 16  # lanes: a packed weight has room for any vector width
