@@ -99,6 +99,7 @@ COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 LOGIC = ("logical_and", "logical_or", "logical_xor")
 POOL = {"kernel": (2, 3), "stride": (2, 1), "pad_low": (1, 0), "pad_high": (0, 1)}
 LINE = {"kernel": (3,), "stride": (2,), "pad_low": (1,), "pad_high": (2,)}
+IMAGE = {"kernel": (3, 2, 1), "stride": (2, 1, 1), "pad_low": (1, 1, 0), "pad_high": (1, 0, 0)}
 SQUARE = {"stride": (2, 1), "pad": (1, 0), "dilate": (1, 2), "groups": 2}
 
 
@@ -148,6 +149,8 @@ def _views() -> list[Case]:
         case("slice", "i32[3]", start=(1,), stop=(1,)),
         case("pad", "f32[2,3]", low=(1, 0), high=(0, 2), value=-1.5),
         case("pad", "f32[N]", low=(N,), high=(1,), value=0.0),
+        case("pad", "f32[N,0,18]", low=(1, 2, 0), high=(0, 1, 0), value=2.0),
+        case("pad", "f64[3,33]", low=(1, 0), high=(2, 0), value=-0.0),
         case("pad", "i8[0]", low=(2,), high=(1,), value=7),
         case("pad", "bool[2]", low=(0,), high=(1,), value=True),
         case("reverse", "f32[3,4]", axes=(1,)),
@@ -207,6 +210,8 @@ def _windows() -> list[Case]:
         case("max_pool", "i32[1,4,4]", **POOL),
         case("max_pool", "f32[0,4,4]", **POOL),
         case("max_pool", "f32[1,17,16]", kernel=(16, 16), stride=(1, 1), pad_low=(0, 0), pad_high=(0, 0)),
+        case("max_pool", "f32[N,5,4,19]", **IMAGE),
+        case("window_sum", "f64[2,3,M,17]", **IMAGE),
         case("window_gather", "f32[2,5,7]", ("u8[2,3,6]", 0, 5), **POOL),
         case("window_gather", "f32[N,2,7]", ("u8[N,2,4]", 0, 2), **LINE),
         case("window_scatter", "f32[2,3,6]", ("u8[2,3,6]", 0, 5), shape=shape("2,5,7"), **POOL),
