@@ -58,7 +58,7 @@ def test_winograd(target: str) -> None:
     plan = Winograd(33, 17, 56, 64, 64)
     packed = np.full(plan.packed_elements(False) + 16, np.nan, np.float32)
     packed = packed[-packed.ctypes.data % 64 // 4 :]
-    cut = np.array([plan.tiles, plan.outputs_at_once, plan.packed_at_once], np.int64)
+    cut = np.array([plan.tiles, plan.outputs_at_once, plan.packed_at_once, 0], np.int64)
     got = np.full(exact.shape, np.nan, np.float32)
     call(library.winograd_packing, shape, cut, x, w, packed, got)
     check(got, exact, 1e-5)

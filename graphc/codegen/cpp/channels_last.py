@@ -78,6 +78,6 @@ def pack_channels_last(call: Call) -> tuple[str, ...]:
     if form == WINOGRAD:
         outputs = f"0, {dim_text(w[0])}"
         call.out.line(f"gc_winograd_pack_weight<{call.type}>({shape}, false, {outputs}, {weight}, {packed});")
-        return ("winograd_last.h",)
+        return ("winograd_weight.h",)
     call.out.line(f"{_packs(form)}<{call.type}>({shape}, {weight}, {packed});")
     return ("channels_last.h",)
