@@ -23,10 +23,12 @@ class Cost:
 
 TEMPLATES: Mapping[str, Cost] = {
     "winograd_gradient.h": Cost(350, 10),
+    "winograd_last.h": Cost(450, 25),
     "winograd.h": Cost(500, 25),
     "winograd_weight.h": Cost(100, 10),
     "depthwise.h": Cost(300, 100),
     "conv.h": Cost(700, 25),
+    "channels_last.h": Cost(600, 25),
     "recurrence_gradient.h": Cost(300, 100),
     "recurrence.h": Cost(300, 100),
     "attention_gradient.h": Cost(400, 200),
