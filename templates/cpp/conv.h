@@ -29,35 +29,52 @@
 // A band of the padded image is copied once, rows of `pitch` elements end to end, one plane for each phase of the
 // stride. For the weight at one place in the kernel, all outputs of the band then meet one contiguous run of it: the
 // operand is the copy itself, its rows found by offsets. Between output rows lie pitch - out_width results that nobody
-// reads.
+// reads; where rows are short, each place across the kernel has a plane of its own instead, and nothing lies between.
 
 struct gc_shifts {
-  bool worthwhile;
+  bool worthwhile, apart;   // apart: a plane for each place across the kernel
   int64_t pitch, halo;      // elements of a row; rows that a band needs beyond its own
   int64_t lines, bands;     // output rows of a band, bands of an image
+  int64_t across;           // planes for one phase down
   int64_t phases, channel;  // planes of a channel, elements of a channel
   int64_t computed;         // results of an image and a channel, with those that nobody reads
+  int64_t cost;             // multiply-adds for a channel of an image
 };
+
+#define GC_COPY_COST 12  // of an element that is copied or packed, in multiply-adds
+
+template <class T>
+GC_INLINE gc_shifts gc_shifts_laid(const gc_conv_shape& s, bool apart) {
+  gc_shifts p = {};
+  const int64_t reach = (s.kernel_width - 1) * s.dilation_width / s.stride_width;
+  p.apart = apart;
+  p.pitch = s.out_width + (apart ? 0 : reach);
+  p.across = apart ? s.kernel_width : s.stride_width;
+  p.halo = (s.kernel_height - 1) * s.dilation_height / s.stride_height;
+  p.phases = s.stride_height * p.across;
+  const int64_t row = s.group_planes() * p.phases * p.pitch;
+  const int64_t room = GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
+  const int64_t most = row > 0 ? room / row - p.halo : 0;
+  if (most < 1 || s.out_height < 1) return p;
+  p.bands = gc_ceil_div(s.out_height, most);
+  p.lines = gc_ceil_div(s.out_height, p.bands);
+  p.channel = p.phases * (p.lines + p.halo) * p.pitch;
+  p.computed = gc_round_up((p.lines - 1) * p.pitch + s.out_width, GC_LANES(T)) * p.bands;
+  const int64_t rows = gc_max_of<int64_t>(4, s.group_out());  // fewer do not fill the multipliers
+  p.cost = s.kernel() * p.computed * rows + GC_COPY_COST * p.bands * p.channel;
+  return p;
+}
 
 // Whether to shift and how is decided by the shape alone: a literal shape leaves one of the two ways in the program.
 template <class T>
 GC_INLINE gc_shifts gc_shifts_of(const gc_conv_shape& s) {
-  gc_shifts p = {};
-  p.pitch = s.out_width + (s.kernel_width - 1) * s.dilation_width / s.stride_width;
-  p.halo = (s.kernel_height - 1) * s.dilation_height / s.stride_height;
-  p.phases = s.stride_height * s.stride_width;
-  const int64_t row = s.group_planes() * p.phases * p.pitch;
-  const int64_t room = GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
-  const int64_t most = row > 0 ? room / row - p.halo : 0;
-  if (most < 1 || s.out_height < 1 || s.filter() > GC_MOST_OFFSETS) return p;
-  p.bands = gc_ceil_div(s.out_height, most);
-  p.lines = gc_ceil_div(s.out_height, p.bands);
-  p.channel = p.phases * (p.lines + p.halo) * p.pitch;
-  // Results that nobody reads against the packing of every pixel, in rows of the product; and weights too large for
-  // the cache should meet more pixels at once than one small image has.
-  p.computed = gc_round_up((p.lines - 1) * p.pitch + s.out_width, GC_LANES(T)) * p.bands;
-  const int64_t rows = gc_max_of<int64_t>(4, s.group_out());  // fewer do not fill the multipliers
-  const bool cheaper = p.computed * rows < s.pixels() * (rows + 12);
+  const gc_shifts together = gc_shifts_laid<T>(s, false), apart = gc_shifts_laid<T>(s, true);
+  gc_shifts p = apart.lines > 0 && apart.cost < together.cost ? apart : together;
+  if (p.lines < 1 || s.filter() > GC_MOST_OFFSETS) return p;
+  // Against the packing of every pixel, in rows of the product; and weights too large for the cache should meet more
+  // pixels at once than one small image has.
+  const int64_t rows = gc_max_of<int64_t>(4, s.group_out());
+  const bool cheaper = p.cost < s.kernel() * s.pixels() * (rows + GC_COPY_COST);
   const bool streams = s.group_out() * s.filter() * (int64_t)sizeof(T) > (1 << 19) && s.pixels() < 192;
   p.worthwhile = s.kernel() > 1 && p.lines >= gc_min_of<int64_t>(4, s.out_height) && cheaper && !streams;
   return p;
@@ -80,21 +97,22 @@ GC_NOINLINE void gc_fill_offsets(const gc_conv_shape& s, const gc_shifts& p, int
     for (int64_t i = 0; i < s.kernel_height; ++i)
       for (int64_t j = 0; j < s.kernel_width; ++j) {
         const int64_t y = i * s.dilation_height, x = j * s.dilation_width;
-        const int64_t phase = y % s.stride_height * s.stride_width + x % s.stride_width;
+        const int64_t phase = y % s.stride_height * p.across + (p.apart ? j : x % s.stride_width);
         *offsets++ = (int32_t)(channel * p.channel + (phase * (p.lines + p.halo) + y / s.stride_height) * p.pitch +
-                               x / s.stride_width);
+                               (p.apart ? 0 : x / s.stride_width));
       }
 }
 
-// Output rows from `line` on: their part of the padded image, each phase that the kernel touches a plane of its own.
+// Output rows from `line` on: their part of the padded image, each phase that the kernel touches, or each place across
+// it, a plane of its own.
 template <class T>
 GC_NOINLINE void gc_copy_band(const gc_conv_shape& s, const gc_shifts& p, const T* group, int64_t image, int64_t line,
                               T* to) {
   for (int64_t channel = 0; channel < s.group_planes(); ++channel) {
     const T* plane = s.plane_of(group, image, channel);
     for (int64_t phase = 0; phase < p.phases; ++phase, to += (p.lines + p.halo) * p.pitch)
-      gc_copy_lines(s, plane, phase / s.stride_width, phase % s.stride_width, line, p.lines + p.halo, (int64_t)0,
-                    p.pitch, to);
+      gc_copy_lines(s, plane, phase / p.across, phase % p.across * (p.apart ? s.dilation_width : 1), line,
+                    p.lines + p.halo, (int64_t)0, p.pitch, to);
   }
 }
 
@@ -136,6 +154,11 @@ void gc_conv_shifted(const gc_conv_shape& s, const gc_shifts& p, const T* x, con
                             gc_matrix<T>{weight, s.filter(), 1}, gc_shifted_image<T>{work.right, work.offsets},
                             [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
                               for (int64_t i = 0; i < rows; ++i) {
+                                if (p.apart) {
+                                  epilogue(image / s.out_depth, group * s.group_out() + m + i, first + n, columns,
+                                           sums + i * sums_row);
+                                  continue;
+                                }
                                 int64_t y = n / p.pitch, at = n % p.pitch;
                                 for (int64_t j = 0; j < columns; j += p.pitch - at, at = 0, ++y) {
                                   const int64_t count = gc_min_of(columns - j, s.out_width - at);
