@@ -193,7 +193,9 @@ def test_the_gradient_to_the_weight_needs_enough_tiles() -> None:
         return winograd_gradient(*sizes, (3, 3), attributes, DType.F32)
 
     assert choose(32, 512, 4, 512) is not None and choose(1, 64, 56, 64) is not None
-    assert choose(1, 512, 7, 512) is None, "four tiles do not pay for 36 sums a weight"
+    assert choose(1, 512, 7, 512) is not None, "the sums of four tiles stay in the cache"
+    assert choose(1, 512, 4, 512) is None, "one tile does not pay for 36 sums a weight"
+    assert choose(1, 48, 7, 512) is None, "few rows of sums are shared by all threads"
     assert choose(8, 3, 224, 64) is None
 
 

@@ -33,6 +33,8 @@ _PACK_COST = 24  # to make, store and read it again
 _TRANSFORM_COST = 7  # to make it in the cache, for one block of tiles
 _BLOCK_TILES = 64  # of such a block
 _SUM_COST = 24  # to add up, read and transform an element of the sums behind a weight's gradient
+_LAST_SUM_COST = 6  # where one block of tiles makes them, and they stay in the cache
+_LAST_TILES = 128  # of such a block at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,16 @@ def winograd_gradient(
     if sizes is None:
         return None
     batch, inputs, outputs, height, width = sizes
-    cost = _tiles(sizes) * _tile_cost(inputs, outputs) + POINTS * inputs * outputs * _SUM_COST
+    tiles = _tiles(sizes)
+    # Threads keep a few rows of the sums each: there must be some for all of them.
+    last = tiles <= _LAST_TILES and inputs >= 64
+    cost = tiles * _tile_cost(inputs, outputs)
+    cost += POINTS * inputs * outputs * (_LAST_SUM_COST if last else _SUM_COST)
     if attributes.get(ALGORITHM) != WINOGRAD and cost >= 9 * inputs * outputs * batch * height * width:
         return None
-    # One block of tiles: half the outputs leave room in the cache for all points' sums of a few rows.
-    tiles, at_once = (_tiles(sizes), 64) if _tiles(sizes) <= 128 else (112, 128)
-    return WinogradGradient(inputs, tiles, min(at_once, _round_up(outputs, _WIDEST)))
+    # Half the outputs leave room in the cache for all points' sums of a few rows.
+    at_once = 64 if last else 128
+    return WinogradGradient(inputs, tiles if last else 112, min(at_once, _round_up(outputs, _WIDEST)))
 
 
 def _sizes(
