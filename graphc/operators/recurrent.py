@@ -2,7 +2,9 @@
 
 The vector holds, layer by layer and direction by direction, the weights of the inputs [G*H, I] and of the state
 [G*H, H]; then, in the same order, the two biases [G*H] of each. I is the width of data in the first layer and
-directions * H in the others; the G blocks of H rows are i f g o (lstm), r z n (gru).
+directions * H in the others; the G blocks of H rows are i f g o (lstm), r z n (gru). With projection_size = P the state
+of an lstm is its hidden values times a weight h2r [P, H], which stands behind that of the state, [G*H, P] then (Sak,
+Senior, Beaufays 2014, arXiv:1402.1128).
 """
 
 from __future__ import annotations
@@ -48,19 +50,25 @@ class Piece:
         return self.start + size
 
 
-def layout(mode: str, width: int, units: int, layers: int, bidirectional: bool = False) -> tuple[Piece, ...]:
+def layout(
+    mode: str, width: int, units: int, layers: int, bidirectional: bool = False, projection: int | None = None
+) -> tuple[Piece, ...]:
     """The pieces of the packed vector in order: l0_i2h_weight, l0_h2h_weight, r0_i2h_weight ... r1_h2h_bias."""
-    rows = GATES[mode] * units
+    rows, state = GATES[mode] * units, projection or units
     sides = ("l", "r") if bidirectional else ("l",)
     pieces: list[Piece] = []
     for kind in ("weight", "bias"):
         for layer in range(layers):
-            inputs = width if layer == 0 else len(sides) * units
+            inputs = width if layer == 0 else len(sides) * state
             for side in sides:
-                for name, columns in (("i2h", inputs), ("h2h", units)):
-                    shape = (rows, columns) if kind == "weight" else (rows,)
+                shapes = {"i2h": (rows, inputs), "h2h": (rows, state)}
+                if projection and kind == "weight":
+                    shapes["h2r"] = (projection, units)
+                for name, shape in shapes.items():
                     start = pieces[-1].stop if pieces else 0
-                    pieces.append(Piece(f"{side}{layer}_{name}_{kind}", shape, start))
+                    pieces.append(
+                        Piece(f"{side}{layer}_{name}_{kind}", shape if kind == "weight" else (rows,), start)
+                    )
     return tuple(pieces)
 
 
@@ -79,6 +87,17 @@ def pack_weights(weights: Mapping[str, Any], pieces: tuple[Piece, ...], vector: 
 # Shapes
 
 
+def _layout(parameters: Parameters, width: int) -> tuple[Piece, ...]:
+    return layout(
+        parameters.mode,
+        width,
+        parameters.state_size,
+        parameters.num_layers,
+        parameters.bidirectional,
+        parameters.projection_size,
+    )
+
+
 def _arguments(parameters: Parameters) -> tuple[str, ...]:
     cell = ("state_cell",) if parameters.mode == "lstm" else ()
     length = ("sequence_length",) if parameters.use_sequence_length else ()
@@ -93,8 +112,10 @@ def _outputs(parameters: Parameters) -> tuple[str, ...]:
 
 def _check(parameters: Parameters) -> None:
     """BrokenRuleError for what there is no computation for."""
-    if parameters.projection_size is not None:
-        raise BrokenRuleError("projection_size is not supported", help="leave projection_size out")
+    if parameters.projection_size is not None and parameters.mode != "lstm":
+        raise BrokenRuleError(
+            f"only an lstm has a projected state, not {parameters.mode}", help="use mode='lstm'"
+        )
     bounds = (parameters.lstm_state_clip_min, parameters.lstm_state_clip_max)
     if (bounds[0] is None) != (bounds[1] is None):
         raise BrokenRuleError("the cell is clipped at both ends", help="give lstm_state_clip_min and _max")
@@ -116,6 +137,7 @@ def _shapes(frame: ShapeFrame) -> None:
     sides = 2 if parameters.bidirectional else 1
     data, state = frame["data"], frame["state"]
     units, layers = parameters.state_size, parameters.num_layers
+    state_width = parameters.projection_size or units
     if data is not None and len(data) != 3:
         raise BrokenRuleError("data has the axes steps, batch, features", {"data": (0, 0, 0)})
     steps, batch, width = data if data is not None else (0, 0, 0)
@@ -124,18 +146,18 @@ def _shapes(frame: ShapeFrame) -> None:
     if is_known(width):
         if not isinstance(width, int):
             raise BrokenRuleError("the width of data, its last axis, must be known", {"data": data})
-        size = layout(parameters.mode, width, units, layers, parameters.bidirectional)[-1].stop
+        size = _layout(parameters, width)[-1].stop
         frame.expect("parameters", (size,), f"parameters holds {size} numbers: all weights, then all biases")
-    first = (layers * sides, batch, units)
-    rule = "a state has the axes layers * directions, batch, state_size"
-    for name in ("state", "state_cell"):
-        frame.expect(name, first, rule)
+    first, cell = (layers * sides, batch, state_width), (layers * sides, batch, units)
+    rule = "a state has the axes layers * directions, batch, state_size (projection_size where there is one)"
+    frame.expect("state", first, rule)
+    frame.expect("state_cell", cell, "a cell has the axes layers * directions, batch, state_size")
     frame.expect("data", (0, batch, 0), "data and state have one batch")
     frame.expect("sequence_length", (batch,), "there is one length for each sequence of the batch")
     if is_known(batch) and is_known(steps):
-        frame.expect_output((steps, batch, sides * units))
-        for index in range(1, len(frame.outputs)):
-            frame.expect_output(first, index)
+        frame.expect_output((steps, batch, sides * state_width))
+        for index, shape in enumerate((first, cell)[: len(frame.outputs) - 1], 1):
+            frame.expect_output(shape, index)
 
 
 # Composition
@@ -182,9 +204,33 @@ class _Layers:
         flat = b.reshape(data, (steps * batch, width))
         product = b.add(b.dot(flat, weight, transpose_b=True), b.add(bias, hidden_bias))
         x = b.reshape(product, (steps, batch, hidden.type.shape[0]))
+        projected = self.weights.get(f"{name}_h2r_weight")
+        if projected is not None:
+            x, hidden, first = _unprojected(b, x, hidden, projected, first, reverse)
         low, high = self.parameters.lstm_state_clip_min, self.parameters.lstm_state_clip_max
         clip = None if low is None else (low, high)
-        return b.emit_all("recurrence", x, hidden, first, *rest, mode=mode, reverse=reverse, clip=clip)
+        found = b.emit_all("recurrence", x, hidden, first, *rest, mode=mode, reverse=reverse, clip=clip)
+        if projected is None:
+            return found
+        states = b.dot(b.reshape(found[0], (steps * batch, units)), projected, transpose_b=True)
+        return (b.reshape(states, (steps, batch, projected.type.shape[0])), *found[1:])
+
+
+def _unprojected(
+    b: Builder, x: Value, hidden: Value, projected: Value, first: Value, reverse: bool
+) -> tuple[Value, Value, Value]:
+    """Inputs, state's weight and first state of a recurrence whose state is hidden values before their projection.
+
+    W (P h) = (W P) h, so both weights are one, and all projections are one product after the scan. The first state is
+    given projected: its product goes to the inputs of the first step, and the scan starts from zeros.
+    """
+    steps, batch, rows = x.type.shape
+    start = b.reshape(b.dot(first, hidden, transpose_b=True), (1, batch, rows))
+    others: Dim = dimension(steps - 1)
+    low, high = ((others, 0, 0), (0, 0, 0)) if reverse else ((0, 0, 0), (others, 0, 0))
+    x = b.add(x, b.emit("pad", start, low=low, high=high, value=0.0))
+    zeros = b.full(0, first.type.with_shape((batch, projected.type.shape[1])))
+    return x, b.dot(hidden, projected), zeros
 
 
 def _at(b: Builder, sequence: Value, step: int) -> Value:
@@ -197,12 +243,11 @@ def _rnn(
     builder: Builder, parameters: Parameters, inputs: tuple[Value, ...], context: Context
 ) -> Composition:
     named = dict(zip(_arguments(parameters), inputs, strict=True))
-    data, units = named["data"], parameters.state_size
-    batch = data.type.shape[1]
-    width = data.type.shape[2]
+    data = named["data"]
+    batch, width = data.type.shape[1:]
     if not isinstance(width, int):
         raise BrokenRuleError("the width of data, its last axis, must be known")
-    pieces = layout(parameters.mode, width, units, parameters.num_layers, parameters.bidirectional)
+    pieces = _layout(parameters, width)
     vector = named["parameters"]
     weights = {
         piece.name: builder.reshape(builder.slice_axis(vector, 0, piece.start, piece.stop), piece.shape)
@@ -214,7 +259,7 @@ def _rnn(
     cells: list[Value] = []
 
     def first(name: str) -> Value:
-        return builder.reshape(_at(builder, named[name], len(lasts)), (batch, units))
+        return builder.reshape(_at(builder, named[name], len(lasts)), (batch, named[name].type.shape[2]))
 
     for layer in range(parameters.num_layers):
         if layer and context.is_train:
@@ -251,7 +296,9 @@ declare(
             boolean("bidirectional", "Run over the sequence in both directions and join the results.", False),
             number("p", "Probability of dropout between layers, in training.", 0.0, minimum=0.0, maximum=1.0),
             boolean("state_outputs", "Give the last states as outputs too.", False),
-            Parameter("projection_size", optional(INTEGER), "Width of a projected state.", None, minimum=1),
+            Parameter(
+                "projection_size", optional(INTEGER), "Width of an lstm's projected state.", None, minimum=1
+            ),
             Parameter("lstm_state_clip_min", optional(NUMBER), "Least value of an lstm's cell.", None),
             Parameter("lstm_state_clip_max", optional(NUMBER), "Greatest value of an lstm's cell.", None),
             boolean("lstm_state_clip_nan", "Replace NaN in the cell when it is clipped.", False),

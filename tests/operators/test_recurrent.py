@@ -106,7 +106,7 @@ def test_packing_is_undone_by_unpacking() -> None:
             {"lstm_state_clip_min": 0, "lstm_state_clip_max": 1, "lstm_state_clip_nan": True},
             "NaN passes through",
         ),
-        ("lstm", {"projection_size": 2}, "projection_size is not supported"),
+        ("gru", {"projection_size": 2}, "only an lstm has a projected state"),
     ],
 )
 def test_what_cannot_be_computed_is_refused(mode: str, parameters: dict[str, Any], words: str) -> None:

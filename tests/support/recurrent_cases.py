@@ -13,6 +13,7 @@ TORCH_NAMES = {
     "h2h_weight": "weight_hh",
     "i2h_bias": "bias_ih",
     "h2h_bias": "bias_hh",
+    "h2r_weight": "weight_hr",
 }
 
 
@@ -22,11 +23,14 @@ def torch_name(piece: str) -> str:
     return f"{TORCH_NAMES[kind]}_l{place[1:]}" + ("_reverse" if place[0] == "r" else "")
 
 
-def recurrent_oracle(mode: str, width: int, units: int, layers: int, bidirectional: bool) -> Oracle:
+def recurrent_oracle(
+    mode: str, width: int, units: int, layers: int, bidirectional: bool, projection: int | None = None
+) -> Oracle:
     """torch's module on packed weights: all outputs of an RNN operator with state_outputs."""
-    options = {"nonlinearity": mode[4:]} if mode.startswith("rnn") else {}
+    options: dict[str, Any] = {"nonlinearity": mode[4:]} if mode.startswith("rnn") else {}
+    options |= {"proj_size": projection} if projection else {}
     module = MODULES[mode](width, units, layers, bidirectional=bidirectional, **options).double()
-    pieces = layout(mode, width, units, layers, bidirectional)
+    pieces = layout(mode, width, units, layers, bidirectional, projection)
 
     def run(data: Tensor, parameters: Tensor, state: Tensor, cell: Tensor | None = None) -> Any:
         weights = {torch_name(k): v for k, v in unpack_weights(parameters, pieces).items()}
@@ -38,26 +42,34 @@ def recurrent_oracle(mode: str, width: int, units: int, layers: int, bidirection
 
 
 def recurrent_case(
-    mode: str, steps: int, batch: int, width: int, units: int, layers: int = 1, bidirectional: bool = False
+    mode: str,
+    steps: int,
+    batch: int,
+    width: int,
+    units: int,
+    layers: int = 1,
+    bidirectional: bool = False,
+    projection: int | None = None,
 ) -> Case:
     states = layers * (2 if bidirectional else 1)
     shapes = {
         "data": (steps, batch, width),
-        "parameters": (layout(mode, width, units, layers, bidirectional)[-1].stop,),
-        "state": (states, batch, units),
+        "parameters": (layout(mode, width, units, layers, bidirectional, projection)[-1].stop,),
+        "state": (states, batch, projection or units),
     }
     if mode == "lstm":
         shapes["state_cell"] = (states, batch, units)
     return Case(
         "RNN",
         shapes,
-        recurrent_oracle(mode, width, units, layers, bidirectional),
+        recurrent_oracle(mode, width, units, layers, bidirectional, projection),
         {
             "mode": mode,
             "state_size": units,
             "num_layers": layers,
             "bidirectional": bidirectional,
             "state_outputs": True,
+            **({"projection_size": projection} if projection else {}),
         },
         {"parameters": (-0.7, 0.7)},
         symbolic=False,
@@ -86,6 +98,8 @@ def recurrent_cases() -> list[Case]:
         *(recurrent_case(mode, 3, 2, 4, 3, 2, True) for mode in MODULES),
         *(recurrent_case(mode, 1, 1, 2, 5) for mode in MODULES),
         recurrent_case("lstm", 4, 3, 1, 1, 3),
+        recurrent_case("lstm", 3, 2, 4, 5, 2, True, 3),
+        recurrent_case("lstm", 1, 1, 2, 3, projection=1),
         Case(
             "SequenceMask",
             pair,
