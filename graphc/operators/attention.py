@@ -34,19 +34,22 @@ def _width(shape: Shape, what: str) -> int:
     return shape[-1]
 
 
-def _shared(builder: Builder, x: Value, query: Value) -> Value:
-    """Keys or values [*, G, T, D] for the H heads of the query, each for H / G of them in a row."""
-    if x.type.rank < 3 or same_dim(x.type.shape[-3], query.type.shape[-3]):
-        return x
-    *lead, groups, rows, width = x.type.shape
-    heads = query.type.shape[-3]
+def _sharers(query: Shape, key: Shape) -> int:
+    """How many heads of the query, in a row, see each head of the keys."""
+    if len(query) < 3 or same_dim(query[-3], key[-3]):
+        return 1
+    heads, groups = query[-3], key[-3]
     if not isinstance(groups, int) or not isinstance(heads, int) or groups == 0 or heads % groups:
-        raise BrokenRuleError(
-            "the heads of query must be a multiple of those of key and value", {"key": x.type.shape}
-        )
-    wide = (*lead, groups, heads // groups, rows, width)
+        raise BrokenRuleError("the heads of query must be a multiple of those of key and value", {"key": key})
+    return heads // groups
+
+
+def _repeated(builder: Builder, x: Value, count: int) -> Value:
+    """Keys or values [*, G, T, D] with each head `count` times in a row."""
+    *lead, groups, rows, width = x.type.shape
+    wide = (*lead, groups, count, rows, width)
     axes = (*range(len(lead) + 1), len(lead) + 2, len(lead) + 3)
-    return builder.reshape(builder.broadcast(x, wide, axes), (*lead, heads, rows, width))
+    return builder.reshape(builder.broadcast(x, wide, axes), (*lead, groups * count, rows, width))
 
 
 def _bias(builder: Builder, mask: Value, scores: Shape, dtype: DType) -> Value:
@@ -75,20 +78,31 @@ def _attention(
     scale = parameters.scale
     if scale is None:
         scale = 1.0 / math.sqrt(max(1, _width(query.type.shape, "query")))
-    key, value = _shared(builder, key, query), _shared(builder, value, query)
-    lead, (queries, keys) = query.type.shape[:-2], (query.type.shape[-2], key.type.shape[-2])
+    *lead, queries, _ = query.type.shape
+    keys, width = value.type.shape[-2:]
     operands = [query, key, value]
     if mask:
         operands.append(_bias(builder, mask[0], (*lead, queries, keys), query.type.dtype))
-    attributes: dict[str, Any] = {"scale": float(scale), "causal": parameters.causal}
-    attributes["offset"] = dimension(keys - queries) if parameters.causal else 0
+    causal = parameters.causal and queries != 1
+    attributes: dict[str, Any] = {"scale": float(scale), "causal": causal}
+    attributes["offset"] = dimension(keys - queries) if causal else 0
+    count = _sharers(query.type.shape, key.type.shape)
+    # Heads with the same keys are queries of one product, which reads the keys once.
+    if count > 1 and queries == 1:
+        lead[-1] = key.type.shape[-3]
+        operands[0], *operands[3:] = (
+            builder.reshape(x, (*lead, count, x.type.shape[-1])) for x in (query, *operands[3:])
+        )
+    elif count > 1:
+        operands[1:3] = (_repeated(builder, x, count) for x in (key, value))
+    shape = (*query.type.shape[:-1], width)
     if context.is_train and parameters.p == 1.0:
-        return builder.full(0, query.type.with_shape((*query.type.shape[:-1], value.type.shape[-1])))
+        return builder.full(0, query.type.with_shape(shape))
     if context.is_train and parameters.p:
         state, stream = context.random_stream(builder)
         operands.append(builder.broadcast_to(state, (*lead, 2)))
         attributes |= {"keep": 1.0 - parameters.p, "stream": stream}
-    return builder.emit_all("attention", *operands, **attributes)[0]
+    return builder.reshape(builder.emit_all("attention", *operands, **attributes)[0], shape)
 
 
 def _attention_shapes(frame: ShapeFrame) -> None:

@@ -16,11 +16,12 @@
 //            in (batch, queries, keys): the same whatever the blocks, and again in the gradient.
 // NaN        a row of scores that are all -inf, or that holds NaN or +inf, gives NaN; without keys the result is 0.
 // Order      each row's sums run over keys in order, in blocks that depend on depth, width and type only: results do not
-//            depend on the number of threads or on other rows.
+//            depend on the number of threads or on the values of other rows.
 // Threads    an `omp parallel` over blocks of queries of all items, shared out by the keys that they see.
 #ifndef GC_ATTENTION_H
 #define GC_ATTENTION_H
 
+#include "attention_few.h"
 #include "gemm.h"
 #include "philox.h"
 #include "vector_math.h"
@@ -257,19 +258,25 @@ GC_NOINLINE void gc_attention_rows(const gc_attention_shape& s, const gc_attenti
   const gc_matrix<T> keys = {item.key.data, item.key.column, item.key.row};
   const gc_matrix<T> values = {item.value.data, item.value.row, item.value.column};
   const int64_t stop = last > first ? s.seen(last - 1) : 0;
+  const bool few = s.queries <= GC_ATTENTION_FEW && item.key.column == 1;
   for (int64_t key = 0; key < stop; key += b.most_keys) {
     const int64_t count = gc_min_of(b.most_keys, stop - key), rows = last - first;
-    const auto right = gc_right_block<T>(keys, rows, 0, s.depth, key, count, b.keys);
+    gc_panels<T> right = {};
+    if (!few) right = gc_right_block<T>(keys, rows, 0, s.depth, key, count, b.keys);
     const auto below = gc_right_block<T>(values, rows, key, count, 0, s.width, b.values);
     for (int64_t row = gc_max_of(first, s.first_query(key)); row < last; row += GC_TILE_ROWS) {
       const int64_t high = gc_min_of<int64_t>(GC_TILE_ROWS, last - row);
       const int64_t columns = gc_min_of(count, s.seen(row + high - 1) - key);
       gc_scaled_rows<T>(high, s.depth, {item.query.at(row), item.query.row, item.query.column}, (T)s.scale, b.query,
                         s.depth);
-      gc_row_panel<T, false>(high, columns, s.depth, b.query, s.depth, 1, gc_first_columns(right, count, columns), b.scores, b.scores_row, false, {});
+      if (few)
+        gc_few_scores(high, columns, s.depth, b.query, item.key.at(key), item.key.row, b.scores, b.scores_row);
+      else
+        gc_row_panel<T, GC_ROWS>(high, columns, s.depth, b.query, s.depth, 1, gc_first_columns(right, count, columns),
+                                 b.scores, b.scores_row, false, {});
       gc_attention_softmax(s, item, number, b, first, row, high, key, columns);
-      gc_row_panel<T, false>(high, s.width, columns, b.scores, b.scores_row, 1, below,
-                             b.out + (row - first) * b.out_row, b.out_row, true, {});
+      gc_row_panel<T, GC_ROWS>(high, s.width, columns, b.scores, b.scores_row, 1, below,
+                               b.out + (row - first) * b.out_row, b.out_row, true, {});
     }
   }
   gc_attention_store(s, item, b, first, last);

@@ -35,6 +35,10 @@ SHAPES = {
     "dropout": with_gradient((2, 3), 33, 70, 16, 24, keep=0.7),
     "dropout in blocks": with_gradient((2,), 130, 600, 8, 5, causal=True, bias=True, offset=470, keep=0.25),
     "dropout of named sizes in f64": with_gradient((), N, 7, 3, 2, keep=0.9, dtype=DType.F64),
+    "one query": with_gradient((2, 3), 1, 70, 40, 24),
+    "one query of many keys": with_gradient((3,), 1, 1000, 64, 80, causal=True, offset=999, keep=0.8),
+    "three queries of an odd width": with_gradient((2,), 3, 45, 7, 5, causal=True, bias=True, offset=42),
+    "two queries in f64": with_gradient((), 2, 17, 9, 3, dtype=DType.F64),
     "no items": with_gradient((0,), 5, 6, 3, 2),
     "named sizes": with_gradient((2,), N, N + 3, 8, 8, causal=True),
 }
