@@ -8,9 +8,11 @@ import pytest
 from graphc.codegen.triton import GpuTarget, TritonProgram, generate
 from graphc.driver.compile import lower
 from graphc.optimizer import SGD, Adam
+from graphc.primitives.builder import Builder
 from graphc.runtime.gpu import KernelReport, compile_for
 from graphc.symbol import Symbol
 from graphc.training import training_graph
+from graphc.types import TensorType
 from support import cpp_cases as c
 from support.kernels import program_of
 from support.native_programs import Case, joined
@@ -68,6 +70,20 @@ def test_real_sizes(name: str) -> None:
 def test_suites(suite: str) -> None:
     cases, _ = SUITES[suite]()
     assert_fits(compile_for(generate(joined([case.kernel for case in cases]))))
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+def test_convolutions_with_the_channels_last(dtype: str) -> None:
+    b = Builder("network")
+    x = b.input("x", TensorType.parse(f"{dtype}[N,56,56,64]"))
+    w, bias = (
+        b.input(name, TensorType.parse(f"{dtype}[{dims}]"))
+        for name, dims in (("w", "128,64,3,3"), ("s", "128"))
+    )
+    y = b.emit("channels_last_convolution", x, w, stride=(2, 2), pad=(1, 1), dilate=(1, 1))
+    program = lower(b.finish([b.maximum(b.add(y, bias), 0.0)]), target="gpu").program
+    assert len(program.steps) == 1
+    assert_fits(compile_for(generate(program)))
 
 
 def test_products_on_the_tensor_cores_with_tf32() -> None:
