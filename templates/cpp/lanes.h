@@ -87,6 +87,43 @@ template <class To, class From> GC_INLINE void gc_copy(To* target, const From* s
   for (int64_t i = 0; i < count; ++i) target[i] = (To)source[i];
 }
 
+// row[i] = source[i] for i in [first, last), `other` elsewhere; positions of 32 bits have as many lanes as the elements.
+template <int64_t count, class T> GC_INLINE void gc_fill_inside(T* row, const T* source, int32_t first, int32_t last, T other) {
+#pragma omp simd
+  for (int32_t i = 0; i < (int32_t)count; ++i) row[i] = ((i >= first) & (i < last)) ? source[i] : other;
+}
+template <int64_t count, class T, class S>
+GC_INLINE void gc_fill_inside(T* row, const S* source, int32_t first, int32_t last, T other) {
+  S narrow[count];
+  for (int64_t i = 0; i < count; ++i) narrow[i] = (S)other;
+  if (last > first) __builtin_memcpy(narrow + first, source + first, (size_t)(last - first) * sizeof(S));
+  gc_copy(row, narrow, count);
+}
+// A short row whose element stride * q + p goes to row[p][q], q below count.
+template <int64_t count, int64_t stride, int64_t size, class T, class S>
+GC_INLINE void gc_fill_row(T (&row)[stride][size], const S* source, int64_t first, int64_t last, T other) {
+  const int32_t low = (int32_t)gc_min_of<int64_t>(gc_max_of<int64_t>(first, 0), stride * count);
+  const int32_t high = (int32_t)gc_max_of<int64_t>(gc_min_of<int64_t>(last, stride * count), low);
+  if constexpr (stride == 1) {
+    gc_fill_inside<count>(row[0], source, low, high, other);
+  } else {
+    alignas(64) T flat[stride * count];
+    gc_fill_inside<stride * count>(flat, source, low, high, other);
+#pragma omp simd
+    for (int64_t q = 0; q < count; ++q) {
+#pragma GCC unroll 4
+      for (int64_t p = 0; p < stride; ++p) row[p][q] = flat[stride * q + p];
+    }
+  }
+}
+
+// Where elements lie, unknown to the compiler: of two places in one row it would carry what it has read to the next lane,
+// and such loops do not vectorise.
+template <class T> GC_INLINE const T* gc_hidden(const T* place) {
+  asm("" : "+r"(place));
+  return place;
+}
+
 // step(index, lane) for every index below extent; indices of one lane come in rising order.
 template <int64_t lanes, class Step> GC_INLINE void gc_for_lanes(int64_t extent, const Step& step) {
   const int64_t whole = extent / lanes * lanes;

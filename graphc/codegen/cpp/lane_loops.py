@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.codegen.cpp.expressions import TYPES, affine_text, dim_factor, dim_text, guard_text
-from graphc.codegen.cpp.scalars import ScalarPrinter, guard_key
+from graphc.codegen.cpp.expressions import affine_text, dim_factor, dim_text, guard_text
+from graphc.codegen.cpp.row_tiles import TILE_TYPES, RowTilePrinter
+from graphc.codegen.cpp.scalars import guard_key
 from graphc.codegen.cpp.schedule import PARALLEL_COST, Mode, extent_of, item_axes
 from graphc.codegen.cpp.writer import Lanes
-from graphc.ir.kernel import Affine, Axis, Compute, Guard, Load, Store
+from graphc.ir.kernel import Affine, Axis, Guard, Load, Store
 from graphc.types import Dim, product
 
+SIMD = "#pragma omp simd"
 
-class LaneLoopPrinter(ScalarPrinter):
+
+class LaneLoopPrinter(RowTilePrinter):
     """Prints `omp simd` loops over the vector axis, or over a block of it."""
 
     @contextmanager
@@ -56,9 +59,13 @@ class LaneLoopPrinter(ScalarPrinter):
         """A simd loop that computes `roots` and does `stores`; the caller adds more inside."""
         wanted = self.needed(roots)
         self.hoist_guards([*(self.analysis.definitions[name] for name in sorted(wanted)), *stores])
+        count = lanes.count
         if lanes.value == lanes.variable:
+            if not self.unravelled and lanes.start == "0" and self._simd_pragma(lanes) == SIMD:
+                lanes = self.fill_rows(roots, stores, lanes)
+                wanted = self.needed(roots)
             self.widen_loads(wanted, lanes.variable)
-        tiles = self._declare_tiles(stores, lanes)
+        tiles = self._declare_tiles(stores, lanes, rounded=lanes.count != count)
         v = lanes.variable
         with self.scope(), self._open_lanes(lanes, wanted):
             self.define_vector(lanes)
@@ -70,7 +77,7 @@ class LaneLoopPrinter(ScalarPrinter):
                     self.store(store)
             yield
         for number, (tile, copy) in tiles.items():
-            self.out.line(f"{copy}({self._start_of(stores[number], lanes.start)}, {tile}, {lanes.count});")
+            self.out.line(f"{copy}({self.start_of(stores[number], lanes.start)}, {tile}, {count});")
 
     @contextmanager
     def _open_lanes(self, lanes: Lanes, wanted: Iterable[str]) -> Iterator[None]:
@@ -78,7 +85,7 @@ class LaneLoopPrinter(ScalarPrinter):
         v = lanes.variable
         guards = self._strided_guards(wanted)
         pragma = self._simd_pragma(lanes)
-        if not guards or self.unravelled or pragma != "#pragma omp simd":
+        if not guards or self.unravelled or pragma != SIMD:
             self.out.line(pragma)
             with self.block(f"for (int64_t {v} = 0; {v} < {lanes.count}; ++{v})"):
                 yield
@@ -151,20 +158,12 @@ class LaneLoopPrinter(ScalarPrinter):
             self.schedule.mode is Mode.MAP and lanes.start == "0" and not item_axes(self.nest, self.schedule)
         )
         if not whole or not self.schedule.threaded:
-            return "#pragma omp simd"
+            return SIMD
         if self.in_region:
             return "#pragma omp for simd schedule(static) nowait"
         work = self.schedule.work
         condition = "" if isinstance(work, int) else f" if ({dim_text(work)} > {PARALLEL_COST})"
         return f"#pragma omp parallel for simd schedule(static){condition}"
-
-    def _start_of(self, access: Load | Store, start: str) -> str:
-        """The address of an access where the vector axis begins."""
-        vector = self.schedule.vector
-        assert vector is not None
-        place = access.index[0] if start != "0" else access.index[0].substitute({vector: Affine()})
-        index = affine_text(place, {**self.env, vector: start})
-        return f"{self.buffers[access.buffer]} + {index}"
 
     def is_short(self) -> bool:
         """True when a loop over the vector axis is too short to be filled by vectors of one-byte elements."""
@@ -193,21 +192,21 @@ class LaneLoopPrinter(ScalarPrinter):
                 extent = dim_text(extent_of(self.nest, vector))
                 tile = self.names.new(f"{load.name}_wide")
                 self.out.line(f"alignas(64) int32_t {tile}[{extent}];")
-                self.out.line(f"gc_copy({tile}, {self._start_of(load, '0')}, {extent});")
-                # A cast reads the wide element as it is; arithmetic on the narrow type sees that type.
-                readers = [s for s in self.nest.body if load.name in self.analysis.reads(s)]
-                plain = all(isinstance(s, Compute) and s.operation in ("cast", "where") for s in readers)
-                self.env[load.name] = f"{tile}[{lane}]" if plain else f"({TYPES[load.dtype]}){tile}[{lane}]"
+                self.out.line(f"gc_copy({tile}, {self.start_of(load, '0')}, {extent});")
+                self.env[load.name] = self.from_tile(load, f"{tile}[{lane}]")
 
-    def _declare_tiles(self, stores: Sequence[Store], lanes: Lanes) -> dict[int, tuple[str, str]]:
+    def _declare_tiles(
+        self, stores: Sequence[Store], lanes: Lanes, rounded: bool
+    ) -> dict[int, tuple[str, str]]:
         """(local tile, function that copies it out) of the stores, by number, that do not go to memory at once."""
         tiles: dict[int, tuple[str, str]] = {}
         for number, store in enumerate(stores):
             blocked = lanes.value != lanes.variable
             if blocked and store.buffer in self.schedule.streams:
                 kind, copy = "float", "gc_stream"
-            elif not blocked and self.is_short() and self._is_narrow(store):
-                kind, copy = "int32_t", "gc_copy"
+            elif not blocked and (rounded or (self.is_short() and self._is_narrow(store))):
+                kind = TILE_TYPES[self.analysis.definitions[store.value].dtype]
+                copy = "gc_copy"
             else:
                 continue
             tiles[number] = self.names.new(f"{store.buffer}_tile"), copy
