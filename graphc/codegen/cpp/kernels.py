@@ -8,7 +8,7 @@ from graphc.codegen.cpp.anchors import print_anchor
 from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names, dim_text
 from graphc.codegen.cpp.nests import expressions, lower
 from graphc.codegen.cpp.printer import NestPrinter
-from graphc.codegen.cpp.schedule import PARALLEL_COST, Schedule, decide, shape_nests
+from graphc.codegen.cpp.schedule import HALVES, PARALLEL_COST, Schedule, decide, shape_nests
 from graphc.codegen.cpp.scratch import SCRATCH, Scratch, scratch_of
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.together import TOGETHER, lowered_together
@@ -64,6 +64,8 @@ def generate_function(
         headers += print_anchor(out, kernel, buffers, names, target)
     else:
         headers += _print_nests(out, kernel, buffers, names, target)
+    if any(parameter.type.dtype in HALVES for parameter in kernel.parameters):
+        headers += ("half.h",)
     scratch = scratch_of(out.scratch, headers)
     prologue = ""
     if scratch:

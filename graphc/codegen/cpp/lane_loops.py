@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.codegen.cpp.expressions import affine_text, dim_factor, dim_text, guard_text
+from graphc.codegen.cpp.expressions import affine_text, cast_text, dim_factor, dim_text, guard_text
 from graphc.codegen.cpp.row_tiles import TILE_TYPES, RowTilePrinter
-from graphc.codegen.cpp.scalars import guard_key
-from graphc.codegen.cpp.schedule import PARALLEL_COST, Mode, extent_of, item_axes
+from graphc.codegen.cpp.scalars import ANCHOR, guard_key
+from graphc.codegen.cpp.schedule import HALVES, PARALLEL_COST, Mode, extent_of, is_rounded, item_axes
 from graphc.codegen.cpp.writer import Lanes
-from graphc.ir.kernel import Affine, Axis, Guard, Load, Store
-from graphc.types import Dim, product
+from graphc.ir.kernel import Affine, Axis, Compute, Guard, Load, Store
+from graphc.types import Dim, DType, product
 
 SIMD = "#pragma omp simd"
 
@@ -65,6 +65,9 @@ class LaneLoopPrinter(RowTilePrinter):
                 lanes = self.fill_rows(roots, stores, lanes)
                 wanted = self.needed(roots)
             self.widen_loads(wanted, lanes.variable)
+        else:
+            self._convert_loads(wanted, lanes)
+            wanted = self.needed(roots)
         tiles = self._declare_tiles(stores, lanes, rounded=lanes.count != count)
         v = lanes.variable
         with self.scope(), self._open_lanes(lanes, wanted):
@@ -72,7 +75,7 @@ class LaneLoopPrinter(RowTilePrinter):
             self.define(self.needed(roots))
             for number, store in enumerate(stores):
                 if number in tiles:
-                    self.out.line(f"{tiles[number][0]}[{v}] = {self.env[store.value]};")
+                    self.out.line(f"{tiles[number][0]}[{v}] = {self._in_tile(store)};")
                 else:
                     self.store(store)
             yield
@@ -195,6 +198,54 @@ class LaneLoopPrinter(RowTilePrinter):
                 self.out.line(f"gc_copy({tile}, {self.start_of(load, '0')}, {extent});")
                 self.env[load.name] = self.from_tile(load, f"{tile}[{lane}]")
 
+    def converts(self, roots: Sequence[str], stores: Sequence[Store]) -> bool:
+        """True where a pass reads or writes f16 in contiguous runs."""
+        wanted = self.needed(roots)
+        loads = [s for s in self.nest.body if isinstance(s, Load) and s.name in wanted]
+        return any(map(self._is_half, loads)) or any(map(self._narrows, stores))
+
+    def _is_half(self, load: Load) -> bool:
+        """True for f16 in contiguous runs that is only computed with as another type."""
+        vector = self.schedule.vector
+        plain = vector is not None and not load.guards and load.index[0].stride(vector) == 1
+        return plain and load.dtype is DType.F16 and self.is_inlined(load)
+
+    def _narrows(self, store: Store) -> bool:
+        """True for a store of contiguous runs that are rounded to f16."""
+        vector = self.schedule.vector
+        plain = vector is not None and not store.guards and store.index[0].stride(vector) == 1
+        rounded = self.analysis.definitions[store.value].dtype is DType.F16 and is_rounded(self.nest, store)
+        return plain and rounded and ANCHOR not in self.env
+
+    def _convert_loads(self, wanted: Iterable[str], lanes: Lanes) -> None:
+        """Copy a block of f16 to a tile of floats, which what is computed from it reads."""
+        chosen = set(wanted)
+        for load in self.nest.body:
+            if not isinstance(load, Load) or load.name not in chosen or not self._is_half(load):
+                continue
+            known = all(v in self.env or v == self.schedule.vector for v in load.index[0].variables)
+            if not known or ANCHOR in self.env:
+                continue
+            tile = self.names.new(f"{load.name}_tile")
+            size = lanes.count if lanes.count.isdigit() else str(self._tile_size())
+            self.out.line(f"alignas(64) float {tile}[{size}];")
+            self.out.line(f"gc_widen({tile}, {self.start_of(load, lanes.start)}, {lanes.count});")
+            for reader in self.nest.body:
+                if isinstance(reader, Compute) and reader.arguments == (load.name,):
+                    element = f"{tile}[{lanes.variable}]"
+                    self.env[reader.name] = cast_text(DType.F32, reader.dtype, element)
+
+    def _in_tile(self, store: Store) -> str:
+        """A store's value as its tile holds it: floats that are rounded to 16 bits later."""
+        value = self.analysis.definitions[store.value]
+        if value.dtype not in HALVES:
+            return self.env[store.value]
+        assert isinstance(value, Compute)
+        source = self.analysis.definitions[value.arguments[0]]
+        if source.name in self.env:
+            return cast_text(source.dtype, DType.F32, self.env[source.name])
+        return f"gc_to_f32({self.env[store.value]})"
+
     def _declare_tiles(
         self, stores: Sequence[Store], lanes: Lanes, rounded: bool
     ) -> dict[int, tuple[str, str]]:
@@ -204,6 +255,8 @@ class LaneLoopPrinter(RowTilePrinter):
             blocked = lanes.value != lanes.variable
             if blocked and store.buffer in self.schedule.streams:
                 kind, copy = "float", "gc_stream"
+            elif blocked and self._narrows(store):
+                kind, copy = "float", "gc_narrow"
             elif not blocked and (rounded or (self.is_short() and self._is_narrow(store))):
                 kind = TILE_TYPES[self.analysis.definitions[store.value].dtype]
                 copy = "gc_copy"

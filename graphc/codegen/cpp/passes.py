@@ -314,7 +314,7 @@ class PassPrinter(AccumulatorPrinter):
         vector = self.schedule.vector
         assert vector is not None
         extent = extent_of(self.nest, vector)
-        if any(store.buffer in self.schedule.streams for store in stores):
+        if any(store.buffer in self.schedule.streams for store in stores) or self.converts(roots, stores):
             start = self.names.new(f"{vector}_start")
             header = (
                 f"for (int64_t {start} = 0; {start} < {dim_text(extent)}; {start} += {self.schedule.tile})"

@@ -26,6 +26,7 @@ HEADERS = (
     "vector_math.h",
     "philox.h",
     "lanes.h",
+    "half.h",
     "scratch.h",
     "tile.h",
     "packed.h",

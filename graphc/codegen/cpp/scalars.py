@@ -113,14 +113,14 @@ class ScalarPrinter:
                 continue
             self.comment(statement.origins)
             expression = self.expression(statement)
-            if self._is_inlined(statement):
+            if self.is_inlined(statement):
                 self.env[statement.name] = expression
                 continue
             name = self.names.new(statement.name)
             self.out.line(f"const {TYPES[statement.dtype]} {name} = {expression};")
             self.env[statement.name] = name
 
-    def _is_inlined(self, statement: Definition) -> bool:
+    def is_inlined(self, statement: Definition) -> bool:
         """True for 16-bit floats on their way from or to memory: loops with scalars of that type do not vectorise."""
         if statement.dtype not in (DType.F16, DType.BF16) or not isinstance(statement, (Load, Compute)):
             return False
@@ -151,7 +151,7 @@ class ScalarPrinter:
                 return f"({TYPES[statement.dtype]})({text})"
             case Compute(operation="cast"):
                 source = self.analysis.definitions[statement.arguments[0]]
-                if isinstance(source, Load) and source.guards and self._is_inlined(source):
+                if isinstance(source, Load) and source.guards and self.is_inlined(source):
                     wide = cast_text(source.dtype, statement.dtype, self._element(source))
                     other = literal(source.other, statement.dtype)
                     return f"{self.condition(source.guards)} ? {wide} : {other}"

@@ -34,7 +34,7 @@ from graphc.ir.kernel import (
     Statement,
     Store,
 )
-from graphc.types import Dim, dim_symbols, evaluate, product
+from graphc.types import Dim, DType, dim_symbols, evaluate, product
 
 # Vector additions that one thread does in the time that a parallel region takes (about 0.5 us idle, several when
 # other programs compete), times ten: below that a region does not pay.
@@ -47,6 +47,7 @@ TURN_ROWS, TURN_LANES = (
 PREFETCH_ROW, PREFETCH_TENSOR = 2 << 10, 4 << 20  # bytes of rows and tensors that are worth fetching ahead
 # Elements of the local tile that a non-temporal store is fed from, in maps and in the last pass over a row.
 MAP_TILE, STREAM_TILE = 256, 1024
+HALVES = (DType.F16, DType.BF16)
 KEEP_COST = 4  # additions; a dearer value is kept between passes rather than computed again
 
 
@@ -214,17 +215,38 @@ def streamed_buffers(nest: Nest, kernel: Kernel, vector: str | None, target: Cpu
 
 
 def streamable(nest: Nest, kernel: Kernel, vector: str | None) -> frozenset[str]:
-    """Outputs that are written once in contiguous runs of four-byte elements."""
+    """Outputs that are written once in contiguous runs of floats, or of floats rounded to 16 bits."""
     found = set()
     for statement in nest.body:
         if not isinstance(statement, Store) or statement.guards or vector is None:
             continue
         parameter = kernel.parameter(statement.buffer)
         index = statement.index[0]
-        plain = parameter.type.dtype.itemsize == 4 and parameter.access.value == "out"
-        if plain and index.stride(vector) == 1 and vector in index.variables:
+        plain = parameter.type.dtype is DType.F32 or is_rounded(nest, statement)
+        if (
+            plain
+            and parameter.access.value == "out"
+            and index.stride(vector) == 1
+            and vector in index.variables
+        ):
             found.add(statement.buffer)
     return frozenset(found)
+
+
+def is_rounded(nest: Nest, store: Store) -> bool:
+    """True for a store of floats that are rounded to 16 bits on their way."""
+    value = next((s for s in nest.body if not isinstance(s, Store) and s.name == store.value), None)
+    return isinstance(value, Compute) and value.operation == "cast" and value.dtype in HALVES
+
+
+def converts_rows(nest: Nest, vector: str) -> bool:
+    """True for a nest that reads or writes f16 in contiguous runs, which only tiles convert by vectors."""
+    return any(
+        s.index[0].stride(vector) == 1
+        and (s.dtype is DType.F16 if isinstance(s, Load) else is_rounded(nest, s))
+        for s in nest.body
+        if isinstance(s, (Load, Store)) and not s.guards
+    )
 
 
 def turned_loads(nest: Nest, analysis: Analysis, vector: str) -> tuple[str | None, frozenset[str]]:
@@ -298,7 +320,7 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
     if isinstance(nbytes, int) and nbytes > target.l2 // 2:
         kept = frozenset()
     streams = streamed_buffers(nest, kernel, vector, target)
-    if mode is Mode.MAP and streams:
+    if mode is Mode.MAP and (streams or (vector is not None and converts_rows(nest, vector))):
         block = pinned.get("block", MAP_TILE)
     turn, turned = (
         turned_loads(nest, analysis, vector)
