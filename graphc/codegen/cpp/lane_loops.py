@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.codegen.cpp.expressions import affine_text, cast_text, dim_factor, dim_text, guard_text
+from graphc.codegen.cpp.expressions import (
+    LANE_TYPES,
+    affine_text,
+    cast_text,
+    dim_factor,
+    dim_text,
+    guard_text,
+)
 from graphc.codegen.cpp.row_tiles import TILE_TYPES, RowTilePrinter
 from graphc.codegen.cpp.scalars import ANCHOR, guard_key
 from graphc.codegen.cpp.schedule import HALVES, PARALLEL_COST, Mode, extent_of, is_rounded, item_axes
+from graphc.codegen.cpp.stages import stages
 from graphc.codegen.cpp.writer import Lanes
 from graphc.ir.kernel import Affine, Axis, Compute, Guard, Load, Store
 from graphc.types import Dim, DType, product
@@ -67,6 +75,7 @@ class LaneLoopPrinter(RowTilePrinter):
             self.widen_loads(wanted, lanes.variable)
         else:
             self._convert_loads(wanted, lanes)
+            self._early_stages(self.needed(roots), lanes)
             wanted = self.needed(roots)
         tiles = self._declare_tiles(stores, lanes, rounded=lanes.count != count)
         v = lanes.variable
@@ -197,6 +206,27 @@ class LaneLoopPrinter(RowTilePrinter):
                 self.out.line(f"alignas(64) int32_t {tile}[{extent}];")
                 self.out.line(f"gc_copy({tile}, {self.start_of(load, '0')}, {extent});")
                 self.env[load.name] = self.from_tile(load, f"{tile}[{lane}]")
+
+    def _early_stages(self, wanted: Iterable[str], lanes: Lanes) -> None:
+        """Loops of a long map before its last one: what later ones read lies in tiles."""
+        if self.schedule.mode is not Mode.MAP or self.unravelled or ANCHOR in self.env:
+            return
+        inside = [name for name in wanted if self.lane_level[name]]
+        for names in stages(self.nest, self.analysis, inside):
+            tiles = {}
+            for name in names:
+                tiles[name] = self.names.new(f"{name}_tile")
+                kind = LANE_TYPES[self.analysis.definitions[name].dtype]
+                self.out.line(f"alignas(64) {kind} {tiles[name]}[{self._tile_size()}];")
+            self.out.line(SIMD)
+            v = lanes.variable
+            with self.scope(), self.block(f"for (int64_t {v} = 0; {v} < {lanes.count}; ++{v})"):
+                self.define_vector(lanes)
+                self.define(self.needed(names))
+                for name in names:
+                    self.out.line(f"{tiles[name]}[{v}] = {self.env[name]};")
+            for name in names:
+                self.env[name] = f"{tiles[name]}[{v}]"
 
     def converts(self, roots: Sequence[str], stores: Sequence[Store]) -> bool:
         """True where a pass reads or writes f16 in contiguous runs."""

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from graphc.codegen.cpp.accumulators import POSITIONS, AccumulatorPrinter
+from graphc.codegen.cpp.costs import KEEP_COST, statement_cost
 from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_factor, dim_text
 from graphc.codegen.cpp.schedule import (
-    KEEP_COST,
     Mode,
     Schedule,
     extent_of,
     prefetched_rows,
     row_lanes,
-    statement_cost,
 )
 from graphc.codegen.cpp.writer import Lanes, Writer
 from graphc.ir.kernel import Affine, Axis, Constant, Definition, IndexValue, Load, Nest, Reduce, Store

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from graphc.codegen.cpp.costs import statement_cost
 from graphc.codegen.cpp.expressions import TYPES, affine_text, dim_factor, dim_text, literal
 from graphc.codegen.cpp.scalars import ScalarPrinter
-from graphc.codegen.cpp.schedule import Mode, extent_of, statement_cost
+from graphc.codegen.cpp.schedule import Mode, extent_of
 from graphc.codegen.cpp.writer import Lanes
 from graphc.ir.kernel import Affine, Compute, Guard, Literal, Load, Random, Store
 from graphc.types import DType

@@ -15,10 +15,11 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from graphc.codegen.cpp.expressions import OPERATIONS
+from graphc.codegen.cpp.costs import KEEP_COST, statement_cost
 from graphc.codegen.cpp.narrow import narrow_comparisons
 from graphc.codegen.cpp.nests import Analysis, analyse, merge_axes, prune_guards
 from graphc.codegen.cpp.ranges import split_ranges
+from graphc.codegen.cpp.stages import stages
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.unroll import interleaved_axis, unroll, unroll_window
 from graphc.ir.kernel import (
@@ -28,9 +29,7 @@ from graphc.ir.kernel import (
     Kernel,
     Load,
     Nest,
-    Random,
     Reduce,
-    Reduction,
     Statement,
     Store,
 )
@@ -48,7 +47,6 @@ PREFETCH_ROW, PREFETCH_TENSOR = 2 << 10, 4 << 20  # bytes of rows and tensors th
 # Elements of the local tile that a non-temporal store is fed from, in maps and in the last pass over a row.
 MAP_TILE, STREAM_TILE = 256, 1024
 HALVES = (DType.F16, DType.BF16)
-KEEP_COST = 4  # additions; a dearer value is kept between passes rather than computed again
 
 
 class Mode(enum.Enum):
@@ -85,23 +83,6 @@ class Schedule:
 def guess(dim: Dim) -> int:
     """A dimension for cost comparisons."""
     return dim if isinstance(dim, int) else evaluate(dim, dict.fromkeys(dim_symbols([dim]), UNKNOWN_EXTENT))
-
-
-def statement_cost(statement: Statement) -> float:
-    """Vector additions a statement costs."""
-    match statement:
-        case Load():
-            return 2.0 + len(statement.guards)
-        case Store():
-            return 2.0 + len(statement.guards)
-        case Compute():
-            return 1.0 if statement.operation == "cast" else OPERATIONS[statement.operation].cost
-        case Random():
-            return 60.0
-        case Reduce():
-            return 3.0 if statement.operation in (Reduction.ARGMAX, Reduction.ARGMIN) else 1.5
-        case _:
-            return 0.0
 
 
 def access_cost(stride: Dim) -> float:
@@ -320,7 +301,7 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
     if isinstance(nbytes, int) and nbytes > target.l2 // 2:
         kept = frozenset()
     streams = streamed_buffers(nest, kernel, vector, target)
-    if mode is Mode.MAP and (streams or (vector is not None and converts_rows(nest, vector))):
+    if mode is Mode.MAP and vector is not None and _in_blocks(nest, analysis, vector, streams):
         block = pinned.get("block", MAP_TILE)
     turn, turned = (
         turned_loads(nest, analysis, vector)
@@ -334,6 +315,11 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
     threaded = bool(pays) and bool(nest.parallel)
     tile = pinned.get("tile", STREAM_TILE)
     return Schedule(mode, vector, block, kept, streams, work, threaded, turn, turned, tile)
+
+
+def _in_blocks(nest: Nest, analysis: Analysis, vector: str, streams: frozenset[str]) -> bool:
+    """True for a map that goes through tiles: streamed, converted by vectors, or computed in stages."""
+    return bool(streams) or converts_rows(nest, vector) or bool(stages(nest, analysis, analysis.definitions))
 
 
 def _block(nest: Nest, vector: str | None, mode: Mode, target: CpuTarget, pinned: int) -> int:
