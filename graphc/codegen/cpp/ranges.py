@@ -67,7 +67,12 @@ def _part(nest: Nest, axis: Axis, start: int, stop: int) -> Nest:
     table = {axis.name: Affine(start, ((axis.name, 1),))}
     body = tuple(rewrite_expressions(s, lambda expression: expression.substitute(table)) for s in nest.body)
     axes = tuple(replace(a, extent=stop - start) if a is axis else a for a in nest.axes)
-    return _Resolver(prune_guards(Nest(axes, body))).run()
+    return resolve(Nest(axes, body))
+
+
+def resolve(nest: Nest) -> Nest:
+    """The nest without guards that always hold, and without what those that never hold leave out."""
+    return _Resolver(prune_guards(nest)).run()
 
 
 class _Resolver:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from graphc.codegen.cpp.costs import KEEP_COST, statement_cost
 from graphc.codegen.cpp.narrow import narrow_comparisons
 from graphc.codegen.cpp.nests import Analysis, analyse, merge_axes, prune_guards
-from graphc.codegen.cpp.ranges import split_ranges
+from graphc.codegen.cpp.ranges import resolve, split_ranges
 from graphc.codegen.cpp.stages import stages
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.unroll import interleaved_axis, unroll, unroll_window
@@ -278,7 +278,8 @@ def shape_nest(nest: Nest, target: CpuTarget) -> Nest:
         return nest
     window = unroll_window(nest, vector)
     if window is not None:
-        return merge_axes(prune_guards(window))
+        inner = interleaved_axis(window, vector)
+        return merge_axes(prune_guards(window) if inner is None else resolve(unroll(window, inner)))
     axis = interleaved_axis(nest, vector)
     return nest if axis is None else merge_axes(prune_guards(unroll(nest, axis)))
 
