@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from graphc.codegen.cpp.costs import statement_cost
 from graphc.codegen.cpp.expressions import TYPES, affine_text, dim_factor, dim_text, literal
+from graphc.codegen.cpp.nests import expressions
 from graphc.codegen.cpp.scalars import ScalarPrinter
 from graphc.codegen.cpp.schedule import Mode, extent_of
 from graphc.codegen.cpp.writer import Lanes
@@ -144,7 +145,9 @@ class RowTilePrinter(ScalarPrinter):
         inside = [s for s in self.nest.body if isinstance(s, Load) and s.name in wanted]
         walking = [load for load in inside if self.lane_level[load.name]]
         known = [
-            load for load in walking if all(v in self.env or v == vector for v in load.index[0].variables)
+            load
+            for load in walking
+            if all(v in self.env or v == vector for e in expressions(load) for v in e.variables)
         ]
         tiles = row_tiles(known, vector, extent)
         edged = [load for tile in tiles if tile.edge is not None for _, load in tile.loads]
