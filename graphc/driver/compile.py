@@ -21,7 +21,7 @@ from graphc.diagnostics import ToolchainError, fail
 from graphc.driver import tuning
 from graphc.driver.backend import Backend, CpuBackend, GpuBackend, ReferenceBackend
 from graphc.driver.executable import Executable
-from graphc.driver.store import remember
+from graphc.driver.store import collector_rests, remember
 from graphc.ir.digest import digest_text
 from graphc.ir.graph import Graph, Node
 from graphc.ir.program import Program
@@ -254,8 +254,9 @@ def _generate(graph: Graph, options: Options, kind: str) -> tuple[_Made, bool]:
 
     def make() -> _Made:
         verify_graph(graph)
-        stages = lower(graph, options, kind)
-        return _Made(stages, _sources(stages.program, kind, options))
+        with collector_rests():
+            stages = lower(graph, options, kind)
+            return _Made(stages, _sources(stages.program, kind, options))
 
     machine = repr(cpp_codegen.detect()) if kind == "cpu" else ""
     return remember(f"lowered-{kind}", [digest_text(graph), repr(options), machine], make)

@@ -100,8 +100,15 @@ class Attributes(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"Attributes({self._items!r})"
 
-    def __reduce__(self) -> tuple[type[Attributes], tuple[dict[str, Any]]]:
-        return Attributes, (self._items,)
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Attributes], tuple[dict[str, Any]]]:
+        return _attributes_of, (self._items,)
+
+
+def _attributes_of(items: dict[str, Any]) -> Attributes:
+    """Attributes that were frozen and sorted before they were saved."""
+    result = Attributes.__new__(Attributes)
+    result._items, result._text = items, None
+    return result
 
 
 def _freeze(value: Any) -> Any:
