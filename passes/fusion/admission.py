@@ -20,6 +20,7 @@ from graphc.passes.fusion.space import (
 from graphc.primitives.declare import Kind, primitive
 
 _MOST_ACCESSES = 4
+_MOST_REPEATS = 64
 
 
 class RefusedError(Exception):
@@ -112,6 +113,10 @@ class Admission:
         if kind is Kind.VIEW and len(producer.inputs) == 1:
             return min(size, self.bytes_read_for(producer.inputs[0]))
         return size
+
+    def is_free(self, value: Value) -> bool:
+        """True for a few elements that are repeated often, such as a learning rate: reading them once saves nothing."""
+        return _MOST_REPEATS * self.bytes_read_for(value) <= cost.nbytes(value, self.options)
 
     # Limits and legality
 

@@ -389,7 +389,7 @@ class _Partitioner:
     def merge_readers(self, value: Value) -> None:
         """Join spaces that read a value at matching positions, so that it is read once or not stored at all."""
         readers = self.readers_of(value) if self.options.merge else []
-        if len(readers) < 2:
+        if len(readers) < 2 or self.admission.is_free(value):
             return
         # Spaces that run early were opened last; early ones first, so that a value is used soon after it is made.
         spaces = [space for space in reversed(readers) if space.level(value)][:_MOST_MERGES]

@@ -106,3 +106,37 @@ def test_declared_types_agree_with_the_reference_in_them() -> None:
     for name, value in expected.outputs.items():
         assert got.outputs[name].dtype is value.dtype
         torch.testing.assert_close(got.outputs[name], value)
+
+
+def test_layers_of_one_width_do_not_wait_for_each_other() -> None:
+    """Updates share the learning rate, broadcast to one shape: no reason to keep all gradients for one kernel."""
+    net = mx.sym.Variable("data")
+    for k in range(4):
+        net = mx.sym.Activation(
+            mx.sym.FullyConnected(net, name=f"fc{k}", num_hidden=64), name=f"relu{k}", act_type="relu"
+        )
+    net = mx.sym.SoftmaxOutput(net, name="softmax")
+    shapes = {"data": (64, 64), "softmax_label": (64,)}
+    graph = training_graph(net, SGD(learning_rate=0.1, momentum=0.9), shapes=shapes)
+    graph = PassManager(default_pipeline(2)).run(graph)[0]
+    program = fuse(graph)
+    weights = {
+        program.buffers[index].name: index for name, index in program.inputs if name.endswith("_weight")
+    }
+    writers = {
+        name: [
+            number
+            for number, launch in enumerate(program.steps)
+            for parameter, argument in zip(
+                program.kernels[launch.kernel].parameters, launch.arguments, strict=True
+            )
+            if argument == index and parameter.access.value != "in"
+        ]
+        for name, index in weights.items()
+    }
+    updates = [numbers[0] for numbers in writers.values()]
+    assert len(weights) == 4 and len(set(updates)) == 4
+    # Each is the epilogue of its own gradient, and the last layer's comes first.
+    assert all(program.kernels[program.steps[number].kernel].anchor is not None for number in updates)
+    assert updates == sorted(updates, reverse=True)
+    check_program(graph, program)
