@@ -151,7 +151,7 @@ def memory_text(report: Mapping[str, Any]) -> str:
     if again is not None:
         share = again["operations_added"] / max(again["operations"], 1)
         lines.append(
-            f"  memory budget: {again['plain_arena']:,} bytes of arena without it; {again['launches']} launches "
+            f"  recomputation: {again['plain_arena']:,} bytes of arena without it; {again['launches']} launches "
             f"({again['nodes']} operators) run again, {share:.1%} more operations"
         )
     if peak["live"]:

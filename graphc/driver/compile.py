@@ -28,7 +28,7 @@ from graphc.ir.program import Program
 from graphc.passes.chunk import CHUNK_BYTES, chunk
 from graphc.passes.constants import hoist
 from graphc.passes.expand import Expand
-from graphc.passes.fusion import FusionOptions, fuse
+from graphc.passes.fusion import FusionOptions, fuse, fuse_lean
 from graphc.passes.fusion.within import fuse_within
 from graphc.passes.layout import ChooseLayout, check_layout
 from graphc.passes.manager import PassManager, Report, default_pipeline
@@ -60,6 +60,9 @@ class Options:
         fraction of the arena of the plain plan (0.25); kernels of the forward pass then run again in the backward pass
         rather than keep their results. G608 for what is no budget. budget_sizes: of the named dimensions, for which
         the budget holds.
+    recompute: without a budget, kernels of a training step that only memory bounds (no contraction) run again in the
+        backward pass where that lowers a large peak; the most that they may add to the step's estimated time, as a
+        share of it, 0 for never. Results keep their bits.
     choices: the text of a file of choices (codegen/cpp/choices.py), pinned over what the cost models choose.
     layout: how images lie in memory inside a program for the CPU (passes/layout): "auto" chooses for each region of
         convolutions, "keep" leaves [N,C,...], "channels_last" moves all of them to [N,...,C]. Level 2 only.
@@ -73,6 +76,7 @@ class Options:
     constants: bool = True
     memory_budget: str | int | float | None = None
     budget_sizes: Mapping[str, int] = field(default_factory=dict)
+    recompute: float = 0.02
     choices: str = ""
     layout: str = "auto"
 
@@ -140,9 +144,10 @@ def _chunked(program: Program, options: Options) -> Program:
 
 
 def _fused(graph: Graph, fusion: FusionOptions, options: Options, target: str) -> Program:
-    """The fused program, within the memory budget where there is one."""
+    """The fused program, within the memory budget where there is one, else lean."""
     if options.memory_budget is None:
-        return fuse(graph, fusion)
+        lean = options.level >= 2 and options.memory == "optimal"
+        return fuse_lean(graph, fusion, options.recompute if lean else 0, options.memory)
 
     def finish(program: Program) -> Program:
         if target == "reference":

@@ -74,9 +74,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Recomputation:
-    """What a memory budget made of a program: launches and nodes that run again, and floating-point operations.
+    """Launches and nodes of a program that run again, for less memory, and floating-point operations.
 
-    `plain` bytes of the arena and `operations` are those without the budget; `more` operations are added.
+    `plain` bytes of the arena and `operations` are those without recomputation; `more` operations are added.
     """
 
     plain: int

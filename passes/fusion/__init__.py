@@ -14,7 +14,7 @@ order.py        launch order that frees memory early
 bind.py         memory shared in place (inplace.py), axes merged (simplify.py), epilogues fitted (anchors.py), names
 """
 
-from graphc.passes.fusion.fuse import fuse, unfused
+from graphc.passes.fusion.fuse import fuse, fuse_lean, unfused
 from graphc.passes.fusion.options import FusionOptions
 
-__all__ = ["FusionOptions", "fuse", "unfused"]
+__all__ = ["FusionOptions", "fuse", "fuse_lean", "unfused"]

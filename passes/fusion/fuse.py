@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, InputKind
 from graphc.ir.program import Program
 from graphc.passes.fusion import cost
 from graphc.passes.fusion.bind import Binder, Group, estimated_peak
@@ -16,6 +17,8 @@ from graphc.passes.fusion.order import Task, order, peak
 from graphc.passes.fusion.partition import Partition, partition
 from graphc.passes.fusion.repeat import Repeater
 from graphc.passes.fusion.storage import Storage, aliases, assign
+from graphc.passes.gradient import model_outputs
+from graphc.passes.recompute import Search
 
 
 def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
@@ -40,6 +43,33 @@ def fuse_again(
     return best.program(), [
         Repeater(part, best.storage, sequence, best.options, sizes) for sequence in distinct.values()
     ]
+
+
+def fuse_lean(graph: Graph, options: FusionOptions, share: float, strategy: str = "optimal") -> Program:
+    """What `fuse` gives; in a training step, kernels that memory bounds run again where that lowers a large peak.
+
+    They make what the backward pass reads from what it keeps anyway: normalisations, activations, sums of branches,
+    but no contraction. share: the most that they may add to the step's estimated time. strategy: how the arena is
+    planned. Every result keeps its bits; small programs (`thrifty_peak`) and those that gain nothing stay as they are.
+    """
+    best = _best(graph, options)
+    if share <= 0 or not options.enabled or best.peak <= options.thrifty_peak or not _trains(graph):
+        return best.program()
+    repeater = Repeater(best.part, best.storage, best.sequence, best.options, {}, cheap=True)
+    schedule = repeater.schedule()
+    search = Search([(schedule, partial(repeater.measure, strategy=strategy))], int(share * schedule.cost))
+    before, found = search.plain, search.lowest
+    if found.planned >= before.planned:
+        return best.program()
+    again = repeater.report(found.arrangement, before.planned)
+    return replace(repeater.program(found.arrangement), recomputed=again)
+
+
+def _trains(graph: Graph) -> bool:
+    """True for a graph with a backward pass: it updates parameters, or gives gradients."""
+    parameters = {item.name for item in graph.inputs if item.kind is InputKind.PARAMETER}
+    updated = any(update.target in parameters for update in graph.updates)
+    return updated or len(model_outputs(graph)) < len(set(graph.output_names))
 
 
 def _best(graph: Graph, chosen: FusionOptions) -> _Fused:

@@ -8,13 +8,11 @@ from functools import partial
 
 from graphc.diagnostics import GraphcError, fail
 from graphc.ir.graph import Graph
-from graphc.ir.program import Program, Recomputation, Role
-from graphc.passes.fusion.bind import Binder
+from graphc.ir.program import Program, Role
 from graphc.passes.fusion.fuse import fuse_again
 from graphc.passes.fusion.options import FusionOptions
-from graphc.passes.fusion.repeat import Repeater
 from graphc.passes.plan import buffer_nbytes, plan
-from graphc.passes.recompute import Arrangement, Budget, Found, Search
+from graphc.passes.recompute import Budget, Found, Search
 
 HELD = (Role.STATE, Role.CONSTANT, Role.OUTPUT)
 """Memory that a budget counts besides the arena; inputs are the caller's."""
@@ -95,19 +93,8 @@ class _Within:
     def bound(self, found: Found) -> Program:
         """The program of an arrangement."""
         repeater, arrangement = self.repeaters[found.alternative], found.arrangement
-        storage, sequence = repeater.arranged(arrangement)
-        program = Binder(repeater.part, storage, repeater.options).program(sequence)
-        return replace(program, recomputed=self.report(repeater, arrangement))
-
-    def report(self, repeater: Repeater, arrangement: Arrangement) -> Recomputation:
-        schedule = repeater.schedule()
-        return Recomputation(
-            self.plain_size,
-            arrangement.repeated,
-            repeater.nodes(arrangement),
-            arrangement.cost,
-            schedule.cost,
-        )
+        again = repeater.report(arrangement, self.plain_size)
+        return replace(repeater.program(arrangement), recomputed=again)
 
     def unattainable(self, arena: int) -> GraphcError:
         """What cannot be met, and the lowest budget that can."""

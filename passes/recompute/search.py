@@ -16,6 +16,10 @@ REFINEMENTS = 3
 """Further ones, between the best that fits and the next that does not."""
 PROMISING = 1.25
 """An estimate leaves out the memory that kernels share in place: up to this much above the limit is still tried."""
+PLANNED = 4
+"""So many of the arrangements that look best are planned where any limit will do."""
+NEAR = 1.01
+"""Arenas that differ by less than that are as good as each other."""
 
 Measure = Callable[[Arrangement], int]
 """Bytes of the arena that an arrangement is planned to take."""
@@ -31,10 +35,16 @@ class Found:
 
 
 class Search:
-    """Looks for arrangements of one program, whose launch order has these alternatives, under any limit."""
+    """Looks for arrangements of one program, whose launch order has these alternatives, under any limit.
 
-    def __init__(self, alternatives: Sequence[tuple[Schedule, Measure]]) -> None:
-        self._alternatives = [_Alternative(schedule, measure) for schedule, measure in alternatives]
+    most: the cost that they may add; without it what the program itself costs.
+    """
+
+    def __init__(self, alternatives: Sequence[tuple[Schedule, Measure]], most: int | None = None) -> None:
+        self._alternatives = [
+            _Alternative(schedule, measure, schedule.cost if most is None else most)
+            for schedule, measure in alternatives
+        ]
 
     def best(self, limit: int) -> Found:
         """The cheapest arrangement found that takes at most `limit` bytes, else the one that takes least."""
@@ -57,6 +67,28 @@ class Search:
                 if found.peak <= PROMISING * peak
             ),
             key=lambda found: (found.planned, found.arrangement.cost, found.alternative),
+        )
+
+    @cached_property
+    def plain(self) -> Found:
+        """The first alternative without recomputation."""
+        first = self._alternatives[0]
+        return Found(0, first.everything, first.size(first.everything))
+
+    @cached_property
+    def lowest(self) -> Found:
+        """The arrangement of the families that takes least while it costs no more than it may, about the cheapest."""
+        allowed = [
+            (found.peak, found.cost, number, found)
+            for number, alternative in self._each()
+            for found in alternative.family
+            if found.cost <= alternative.most
+        ]
+        chosen = sorted(allowed, key=lambda item: item[:3])[:PLANNED]
+        tried = [Found(number, found, self._alternatives[number].size(found)) for *_, number, found in chosen]
+        enough = NEAR * min(found.planned for found in tried)
+        return min(
+            (found for found in tried if found.planned <= enough), key=lambda found: found.arrangement.cost
         )
 
     def _each(self) -> Iterator[tuple[int, _Alternative]]:
@@ -84,8 +116,9 @@ class Search:
 class _Alternative:
     """One launch order: its family of arrangements, and what they take."""
 
-    def __init__(self, schedule: Schedule, measure: Measure) -> None:
+    def __init__(self, schedule: Schedule, measure: Measure, most: int) -> None:
         self.schedule = schedule
+        self.most = most
         self.measure = measure
         self.made: dict[frozenset[str], Arrangement] = {}
         self.goals: dict[Arrangement, int] = {}
@@ -93,13 +126,17 @@ class _Alternative:
 
     @cached_property
     def segmenter(self) -> Segmenter:
-        return Segmenter(self.schedule, self.schedule.turn)
+        return Segmenter(self.schedule, self.schedule.turn, self.most)
+
+    @cached_property
+    def everything(self) -> Arrangement:
+        """The one that keeps all values."""
+        return arrange(self.schedule, self.schedule.turn, self.schedule.nbytes)
 
     @cached_property
     def family(self) -> tuple[Arrangement, ...]:
         """For budgets from the least to the plain peak; what keeps everything is one of them."""
-        schedule = self.schedule
-        everything = arrange(schedule, schedule.turn, schedule.nbytes)
+        schedule, everything = self.schedule, self.everything
         high = max(live(schedule.touched, schedule.nbytes), default=0)
         self.goals[everything] = high
         found = {everything: None}

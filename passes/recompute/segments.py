@@ -45,11 +45,15 @@ class Segments:
 
 
 class Segmenter:
-    """The costs of all segments of a schedule's forward pass, and the best cuts under a budget."""
+    """The costs of all segments of a schedule's forward pass, and the best cuts under a budget.
 
-    def __init__(self, schedule: Schedule, turn: int) -> None:
+    most: what recomputation may cost; nothing much above it is looked for.
+    """
+
+    def __init__(self, schedule: Schedule, turn: int, most: int) -> None:
         self.schedule = schedule
         self.turn = turn
+        self.most = most
         self.late = {
             name: tuple(step for step in steps if step >= turn)
             for name, steps in schedule.readers.items()
@@ -154,7 +158,7 @@ class Segmenter:
         """
         segments = self.segments
         count = len(segments.places)
-        unit = max(1, -(-int(self.schedule.cost) // max(levels, 1)))
+        unit = max(1, -(-self.most // max(levels, 1)))
         price = -(-segments.again // unit) if levels else numpy.zeros_like(segments.again)
         numpy.clip(price, 0, levels + 1, out=price)
         kept = numpy.full((count, levels + 1), _FAR)

@@ -3,11 +3,9 @@
 import random
 
 import pytest
-import torch
 
 from graphc.diagnostics import GraphcError
 from graphc.driver.compile import Options, lower
-from graphc.driver.kernel_interpreter import ProgramResult, run_program
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program, Role
 from graphc.passes.fusion import FusionOptions
@@ -15,11 +13,10 @@ from graphc.passes.fusion.bind import Binder
 from graphc.passes.fusion.fuse import fuse_again
 from graphc.passes.fusion.repeat import Repeater
 from graphc.passes.gradient import gradient
-from graphc.passes.plan import plan
 from graphc.passes.recompute.arrange import arrange
 from support.deep_networks import chain, transformer, values
-from support.fusion_checks import sizes_of
 from support.graphs import random_graph, random_inputs
+from support.same_bits import run, same_bits
 
 KINDS = ("elementwise", "reduction", "normalization", "shape", "join", "dot", "convolution", "pool", "random")
 
@@ -30,20 +27,6 @@ NETWORKS = {
     "batch norm and dropout": lambda: chain(6, 12, 20, "tanh", dropout=0.3, normalized=True),
     "transformer": lambda: transformer(2, 2, 6, 8, 2, 11, dropout=0.2),
 }
-
-
-def run(program: Program, inputs: dict[str, torch.Tensor]) -> ProgramResult:
-    """Run in the declared types and the planned arena, which is NaN wherever nothing lives."""
-    made = plan(program, sizes_of(program.graph, inputs))
-    return run_program(program, inputs, dtype=None, plan=made)
-
-
-def same_bits(one: ProgramResult, other: ProgramResult) -> None:
-    for name, value in [*one.outputs.items(), *one.updates.items()]:
-        found = other.outputs[name] if name in one.outputs else other.updates[name]
-        assert torch.equal(value.view(-1).contiguous().view(torch.uint8), found.view(-1).view(torch.uint8)), (
-            name
-        )
 
 
 def dropping(repeater: Repeater, dropped: set[str], turn: int) -> Program:
