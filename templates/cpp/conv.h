@@ -22,99 +22,7 @@
 #ifndef GC_CONV_H
 #define GC_CONV_H
 
-#include "image.h"
-
-// ---- the image as shifts of itself ----
-//
-// A band of the padded image is copied once, rows of `pitch` elements end to end, one plane for each phase of the
-// stride. For the weight at one place in the kernel, all outputs of the band then meet one contiguous run of it: the
-// operand is the copy itself, its rows found by offsets. Between output rows lie pitch - out_width results that nobody
-// reads; where rows are short, each place across the kernel has a plane of its own instead, and nothing lies between.
-
-struct gc_shifts {
-  bool worthwhile, apart;   // apart: a plane for each place across the kernel
-  int64_t pitch, halo;      // elements of a row; rows that a band needs beyond its own
-  int64_t lines, bands;     // output rows of a band, bands of an image
-  int64_t across;           // planes for one phase down
-  int64_t phases, channel;  // planes of a channel, elements of a channel
-  int64_t computed;         // results of an image and a channel, with those that nobody reads
-  int64_t cost;             // multiply-adds for a channel of an image
-};
-
-#define GC_COPY_COST 12  // of an element that is copied or packed, in multiply-adds
-
-template <class T>
-GC_INLINE gc_shifts gc_shifts_laid(const gc_conv_shape& s, bool apart) {
-  gc_shifts p = {};
-  const int64_t reach = (s.kernel_width - 1) * s.dilation_width / s.stride_width;
-  p.apart = apart;
-  p.pitch = s.out_width + (apart ? 0 : reach);
-  p.across = apart ? s.kernel_width : s.stride_width;
-  p.halo = (s.kernel_height - 1) * s.dilation_height / s.stride_height;
-  p.phases = s.stride_height * p.across;
-  const int64_t row = s.group_planes() * p.phases * p.pitch;
-  const int64_t room = GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
-  const int64_t most = row > 0 ? room / row - p.halo : 0;
-  if (most < 1 || s.out_height < 1) return p;
-  p.bands = gc_ceil_div(s.out_height, most);
-  p.lines = gc_ceil_div(s.out_height, p.bands);
-  p.channel = p.phases * (p.lines + p.halo) * p.pitch;
-  p.computed = gc_round_up((p.lines - 1) * p.pitch + s.out_width, GC_LANES(T)) * p.bands;
-  const int64_t rows = gc_max_of<int64_t>(4, s.group_out());  // fewer do not fill the multipliers
-  p.cost = s.kernel() * p.computed * rows + GC_COPY_COST * p.bands * p.channel;
-  return p;
-}
-
-// Whether to shift and how is decided by the shape alone: a literal shape leaves one of the two ways in the program.
-template <class T>
-GC_INLINE gc_shifts gc_shifts_of(const gc_conv_shape& s) {
-  const gc_shifts together = gc_shifts_laid<T>(s, false), apart = gc_shifts_laid<T>(s, true);
-  gc_shifts p = apart.lines > 0 && apart.cost < together.cost ? apart : together;
-  if (p.lines < 1 || s.filter() > GC_MOST_OFFSETS) return p;
-  // Against the packing of every pixel, in rows of the product; and weights too large for the cache should meet more
-  // pixels at once than one small image has.
-  const int64_t rows = gc_max_of<int64_t>(4, s.group_out());
-  const bool cheaper = p.cost < s.kernel() * s.pixels() * (rows + GC_COPY_COST);
-  const bool streams = s.group_out() * s.filter() * (int64_t)sizeof(T) > (1 << 19) && s.pixels() < 192;
-  p.worthwhile = s.kernel() > 1 && p.lines >= gc_min_of<int64_t>(4, s.out_height) && cheaper && !streams;
-  return p;
-}
-
-template <class T>
-struct gc_shifted_image {
-  const T* data;
-  const int32_t* offsets;
-  static constexpr bool gathers = true;
-
-  gc_panels<T> panels(int64_t k, int64_t n, int64_t columns) const {
-    constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
-    return {data + n, W, 0, data + n + (columns - 1) / W * W, 0, offsets + k};
-  }
-};
-
-GC_NOINLINE void gc_fill_offsets(const gc_conv_shape& s, const gc_shifts& p, int32_t* offsets) {
-  for (int64_t channel = 0; channel < s.group_planes(); ++channel)
-    for (int64_t i = 0; i < s.kernel_height; ++i)
-      for (int64_t j = 0; j < s.kernel_width; ++j) {
-        const int64_t y = i * s.dilation_height, x = j * s.dilation_width;
-        const int64_t phase = y % s.stride_height * p.across + (p.apart ? j : x % s.stride_width);
-        *offsets++ = (int32_t)(channel * p.channel + (phase * (p.lines + p.halo) + y / s.stride_height) * p.pitch +
-                               (p.apart ? 0 : x / s.stride_width));
-      }
-}
-
-// Output rows from `line` on: their part of the padded image, each phase that the kernel touches, or each place across
-// it, a plane of its own.
-template <class T>
-GC_NOINLINE void gc_copy_band(const gc_conv_shape& s, const gc_shifts& p, const T* group, int64_t image, int64_t line,
-                              T* to) {
-  for (int64_t channel = 0; channel < s.group_planes(); ++channel) {
-    const T* plane = s.plane_of(group, image, channel);
-    for (int64_t phase = 0; phase < p.phases; ++phase, to += (p.lines + p.halo) * p.pitch)
-      gc_copy_lines(s, plane, phase / p.across, phase % p.across * (p.apart ? s.dilation_width : 1), line,
-                    p.lines + p.halo, (int64_t)0, p.pitch, to);
-  }
-}
+#include "shifts.h"
 
 // For the gradient to the data the kernel is turned round, and its channels exchanged: to[i][o][place] from
 // [o][i][place].
@@ -248,12 +156,32 @@ void gc_depthwise_weight_gradient(const gc_conv_shape& s, const T* x, const T* d
 }
 
 // A small weight leaves too few rows to share out: each of a fixed number of chunks of images makes a weight gradient
-// of its own, in the calling thread's workspace, and these are added in order.
+// of its own, in the calling thread's workspace, and these are added in order. Many groups are chunks enough.
+GC_INLINE int64_t gc_weight_chunks(const gc_conv_shape& s) {
+  return s.groups >= 16 ? 1 : gc_min_of<int64_t>(s.batch, 8);
+}
+
+// A group's weight gradient from images `first` on, to out (group_out, filter): the product.
+template <class T>
+GC_NOINLINE void gc_weight_gradient_product(const gc_conv_shape& s, int64_t group, int64_t first, int64_t images,
+                                            const T* x, const T* dy, T* out) {
+  gc_contract_region<T>(
+      0, s.filter(), 0, s.group_out(), images * s.out_volume(),
+      gc_image_rows<T>{x + (first * s.in_channels + group * s.group_in()) * s.volume(), s},
+      gc_pixels_by_channel<T>{dy + (first * s.out_channels + group * s.group_out()) * s.out_volume(), s},
+      [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
+        for (int64_t j = 0; j < columns; ++j)
+          for (int64_t i = 0; i < rows; ++i) out[(n + j) * s.filter() + m + i] = sums[i * sums_row + j];
+      });
+}
+
 template <class T, class Epilogue>
 void gc_weight_gradient_in_chunks(const gc_conv_shape& s, const T* x, const T* dy, const Epilogue& epilogue) {
-  const int64_t chunks = gc_min_of<int64_t>(s.batch, 8), size = s.out_channels * s.filter();
+  const int64_t chunks = gc_weight_chunks(s), size = s.out_channels * s.filter();
   const int64_t threads = gc_min_of(s.groups * chunks, gc_threads_for((double)size * s.slices() * s.pixels()));
   T* const partial = ((gc_workspace<T>*)gc_thread_workspace())->weight;
+  const gc_shifts planes = gc_shifts_laid<T>(s, true);
+  const bool dots = gc_weight_dots_pay<T>(s, planes);
   const gc_scratch_view team = gc_scratch_now;
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t item = 0; item < s.groups * chunks; ++item) {
@@ -261,14 +189,8 @@ void gc_weight_gradient_in_chunks(const gc_conv_shape& s, const T* x, const T* d
     const int64_t group = item / chunks, chunk = item % chunks;
     const int64_t first = s.batch * chunk / chunks, images = s.batch * (chunk + 1) / chunks - first;
     T* const out = partial + chunk * size + group * s.group_out() * s.filter();
-    gc_contract_region<T>(
-        0, s.filter(), 0, s.group_out(), images * s.out_volume(),
-        gc_image_rows<T>{x + (first * s.in_channels + group * s.group_in()) * s.volume(), s},
-        gc_pixels_by_channel<T>{dy + (first * s.out_channels + group * s.group_out()) * s.out_volume(), s},
-        [&](int64_t m, int64_t rows, int64_t n, int64_t columns, const T* sums, int64_t sums_row) {
-          for (int64_t j = 0; j < columns; ++j)
-            for (int64_t i = 0; i < rows; ++i) out[(n + j) * s.filter() + m + i] = sums[i * sums_row + j];
-        });
+    if (dots) gc_weight_gradient_dots(s, planes, group, first, images, x, dy, out);
+    else gc_weight_gradient_product(s, group, first, images, x, dy, out);
   }
   for (int64_t chunk = 1; chunk < chunks; ++chunk)
 #pragma omp simd
@@ -301,7 +223,9 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
     gc_depthwise_weight_gradient<T>(s, x, dy, gc_weights_of<T>(epilogue));
     return;
   }
-  if (s.batch > 1 && s.out_channels * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS / 8) {
+  const int64_t chunks = gc_weight_chunks(s);
+  const bool fits = chunks * s.out_channels * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
+  if ((s.batch > 1 || s.groups > 1) && chunks > 0 && fits) {
     gc_weight_gradient_in_chunks<T>(s, x, dy, gc_weights_of<T>(epilogue));
     return;
   }
