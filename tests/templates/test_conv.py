@@ -59,6 +59,9 @@ CASES = [
     Case(1, 2, (3, 3), 3, (3, 3), pad=(4, 4)),
     Case(1, 64, (20, 20), 64, (3, 3), pad=(1, 1)),
     Case(2, 3, (5, 5), 2, (5, 5)),
+    Case(3, 34, (9, 11), 51, (3, 3), pad=(1, 1), groups=17),
+    Case(1, 64, (7, 8), 128, (3, 3), stride=(2, 1), pad=(1, 1), groups=16),
+    Case(9, 2, (13, 6), 5, (3, 5), pad=(2, 2), dilation=(2, 1)),
 ]
 VOLUMES = [
     Case(2, 3, (7, 9, 11), 5, (3, 3, 3), pad=(1, 1, 1)),
@@ -72,6 +75,7 @@ VOLUMES = [
     Case(2, 5, (3, 6, 9), 8, (1, 3, 3), pad=(0, 1, 1)),
     Case(1, 8, (11, 1, 1), 3, (5, 1, 1), pad=(2, 0, 0)),
     Case(1, 3, (2, 2, 2), 4, (5, 5, 5), pad=(3, 2, 4)),
+    Case(2, 8, (3, 6, 9), 12, (3, 3, 3), pad=(1, 1, 1), groups=4),
     Case(1, 1, (1, 1, 1), 1, (1, 1, 1), pad=(1, 0, 1)),
 ]
 
@@ -146,6 +150,19 @@ def test_padding_is_zero_and_nan_stays_where_it_was() -> None:
     assert np.isnan(y[:, :, 3:6, 3:6]).all()
     y[:, :, 3:6, 3:6] = 0
     assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_stays_with_the_weights_that_meet_it(bad: float) -> None:
+    case = Case(2, 4, (6, 7), 4, (3, 3))
+    x, w, dy = _tensors(case)
+    x[1, 2, 0, 0] = bad
+    with np.errstate(invalid="ignore"):
+        _, _, exact = _oracle(case, x, w, dy)
+        dw = _run(case, x, w, dy)[2]
+    np.testing.assert_array_equal(np.isnan(dw), np.isnan(exact))
+    np.testing.assert_array_equal(np.isinf(dw), np.isinf(exact))
+    assert np.isfinite(dw[:, :2]).all() and not np.isfinite(dw[:, 2, 0, 0]).any()
 
 
 def test_a_nan_in_a_volume_reaches_what_meets_it() -> None:
