@@ -207,8 +207,10 @@ GC_NOINLINE void gc_weight_gradient_dots(const gc_conv_shape& s, const gc_shifts
                         work.sums + o * rows * L);
   }
   for (int64_t i = 0; i < outputs * rows; ++i) {
+    // Scratch need not begin at a cache line.
+    const gc_vector<T> lanes = *(const gc_vector_unaligned<T>*)(work.sums + i * L);
     T sum = 0;
-    for (int64_t j = 0; j < L; ++j) sum += work.sums[i * L + j];
+    for (int64_t j = 0; j < L; ++j) sum += lanes[j];
     out[i] = sum;
   }
 }
