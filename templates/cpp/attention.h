@@ -249,10 +249,25 @@ GC_NOINLINE void gc_attention_store(const gc_attention_shape& s, const gc_attent
   }
 }
 
-// Queries first .. last of one item.
+// Brings rows first .. last of an item's operands near, while another item computes: its heads lie apart from each
+// other, so no hardware guesses where the next one's rows are.
+template <class T>
+GC_INLINE void gc_attention_fetch(const gc_attention_shape& s, const gc_attention_item<T>& item, int64_t first,
+                                  int64_t last) {
+  constexpr int64_t line = 64 / (int64_t)sizeof(T);
+  const auto fetch = [&](const gc_strided<const T>& from, int64_t rows, int64_t columns) {
+    if (from.column != 1) return;
+    for (int64_t i = first; i < gc_min_of(last, rows); ++i)
+      for (int64_t j = 0; j < columns; j += line) __builtin_prefetch(from.at(i, j));
+  };
+  fetch(item.key, s.keys, s.depth), fetch(item.value, s.keys, s.width), fetch(item.query, s.queries, s.depth);
+}
+
+// Queries first .. last of one item; `next`, which may be null, comes after it.
 template <class T>
 GC_NOINLINE void gc_attention_rows(const gc_attention_shape& s, const gc_attention_item<T>& item, int64_t number,
-                                   gc_attention_block<T>& b, int64_t first, int64_t last) {
+                                   gc_attention_block<T>& b, int64_t first, int64_t last,
+                                   const gc_attention_item<T>* next) {
   __builtin_memset(b.out, 0, (size_t)((last - first) * b.out_row) * sizeof(T));
   for (int64_t i = 0; i < last - first; ++i) b.greatest[i] = -GC_INFINITY, b.sum[i] = 0;
   const gc_matrix<T> keys = {item.key.data, item.key.column, item.key.row};
@@ -267,6 +282,7 @@ GC_NOINLINE void gc_attention_rows(const gc_attention_shape& s, const gc_attenti
     for (int64_t row = gc_max_of(first, s.first_query(key)); row < last; row += GC_TILE_ROWS) {
       const int64_t high = gc_min_of<int64_t>(GC_TILE_ROWS, last - row);
       const int64_t columns = gc_min_of(count, s.seen(row + high - 1) - key);
+      if (next && key == 0) gc_attention_fetch(s, *next, row, row + high);
       gc_scaled_rows<T>(high, s.depth, {item.query.at(row), item.query.row, item.query.column}, (T)s.scale, b.query,
                         s.depth);
       if (few)
@@ -326,7 +342,12 @@ void gc_attention(const gc_attention_shape& s, const Operands& operands) {
     const int64_t end = shares.begin(s, thread + 1, count);
     for (int64_t item = shares.begin(s, thread, count); item < end; ++item) {
       const int64_t first = item % shares.blocks * shares.rows, number = item / shares.blocks;
-      gc_attention_rows<T>(s, operands(number), number, block, first, gc_min_of(s.queries, first + shares.rows));
+      const gc_attention_item<T> mine = operands(number);
+      gc_attention_item<T> next = mine;
+      const bool fetches = shares.blocks == 1 && item + 1 < end;
+      if (fetches) next = operands(number + 1);
+      gc_attention_rows<T>(s, mine, number, block, first, gc_min_of(s.queries, first + shares.rows),
+                           fetches ? &next : nullptr);
     }
   }
 }
