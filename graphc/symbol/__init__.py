@@ -10,7 +10,7 @@ from typing import Any
 
 from graphc.diagnostics import GraphcError, user_location
 from graphc.operators import operator_names
-from graphc.symbol import attribute, name
+from graphc.symbol import attribute, contrib, name
 from graphc.symbol.attribute import AttrScope
 from graphc.symbol.compose import variable as Variable  # noqa: N812 - MXNet's name
 from graphc.symbol.errors import UnknownOperatorError
@@ -28,6 +28,7 @@ __all__ = [
     "Variable",
     "arange",
     "attribute",
+    "contrib",
     "full",
     "hypot",
     "load",

@@ -100,6 +100,14 @@ def test_mxnets_products_become_one_attention(cross: bool) -> None:
     torch.testing.assert_close(got, wanted)
 
 
+def test_contributed_operators_have_their_short_names() -> None:
+    apart = mx.sym.contrib.div_sqrt_dim(mx.sym.Variable("x"), name="it")
+    assert apart.tojson() == mx.sym.div_sqrt_dim(mx.sym.Variable("x"), name="it").tojson()
+    assert "interleaved_matmul_selfatt_qk" in dir(mx.sym.contrib)
+    with pytest.raises(AttributeError, match="no operator '_contrib_div_sqrt_dam'"):
+        _ = mx.sym.contrib.div_sqrt_dam
+
+
 REFUSED = {
     "as many features": {"key": (2, 3, 7, 9)},
     "a value for each key": {"value": (2, 3, 6, 4)},
