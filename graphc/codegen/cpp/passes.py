@@ -16,7 +16,18 @@ from graphc.codegen.cpp.schedule import (
     row_lanes,
 )
 from graphc.codegen.cpp.writer import Lanes, Writer
-from graphc.ir.kernel import Affine, Axis, Constant, Definition, IndexValue, Load, Nest, Reduce, Store
+from graphc.ir.kernel import (
+    Affine,
+    Axis,
+    Compute,
+    Constant,
+    Definition,
+    IndexValue,
+    Load,
+    Nest,
+    Reduce,
+    Store,
+)
 from graphc.types import Dim, DType, dimension, product
 
 STACK_SCRATCH = 32 << 10  # larger scratch comes from the thread's share of the kernel's
@@ -289,14 +300,25 @@ class PassPrinter(AccumulatorPrinter):
         self.fold_all(reduces)
 
     def _next_rows(self, number: int) -> list[str]:
-        """Where the rows of the next item begin: the second pass, in cache itself, fetches them bit by bit."""
+        """Where the rows of the next item begin: the pass that computes most fetches them bit by bit."""
         starts = []
-        for load in prefetched_rows(self.nest, self.schedule, self.analysis) if number == 1 else ():
+        found = (
+            prefetched_rows(self.nest, self.schedule, self.analysis) if number == self._busy_pass() else ()
+        )
+        for load in found:
             (row,) = self.nest.reductions
             step = Affine.axis(self.nest.parallel[-1].name) + 1
             place = load.index[0].substitute({row.name: Affine(), self.nest.parallel[-1].name: step})
             starts.append(f"{self.buffers[load.buffer]} + {affine_text(place, self.env)}")
         return starts
+
+    def _busy_pass(self) -> int:
+        """The second pass, whose data is in cache, unless the first one computes far more."""
+        work = [0.0] * max(self.pass_count, 2)
+        for s in self.nest.body:
+            if isinstance(s, Compute) and self.analysis.inner[s.name] and self.analysis.phase[s.name] < 2:
+                work[self.analysis.phase[s.name]] += statement_cost(s)
+        return 0 if work[0] > 2 * max(work[1], KEEP_COST) else 1
 
     def _row_block(self, roots: Sequence[str]) -> int:
         """Accumulators of a pass along rows: no more than a short row needs."""
