@@ -24,6 +24,7 @@
 #define GC_GEMM_H
 
 #include "packed.h"
+#include "team.h"
 
 extern "C" int omp_get_max_threads(void) noexcept;
 extern "C" int omp_get_num_threads(void) noexcept;
@@ -280,9 +281,26 @@ void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t 
                         gc_min_of(n, (j + 1) * step), k, left, right, finish);
 }
 
+// All threads of a team (team.h) call it: each computes its blocks of C, and none waits for the others.
+template <class T, class Operands>
+void gc_contract_in_team(int64_t count, int64_t m, int64_t n, int64_t k, const Operands& operands) {
+  const int64_t worth = gc_max_of<int64_t>(1, (int64_t)((double)count * m * n * k / 1e4));
+  const int64_t threads = gc_min_of<int64_t>(omp_get_num_threads(), worth), me = omp_get_thread_num();
+  if (me >= threads) return;
+  const int64_t each = count > 0 ? gc_ceil_div(threads, gc_min_of(count, threads)) : 1;
+  const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T));
+  const int64_t parts = grid.rows * grid.columns;
+  const gc_scratch_scope share(gc_scratch_now, (int)me);
+  for (int64_t item = count * parts * me / threads; item < count * parts * (me + 1) / threads; ++item)
+    operands(item / parts, [&](const auto& left, const auto& right, const auto& finish) {
+      gc_contract_part<T>(item % parts, grid, m, n, k, left, right, finish);
+    });
+}
+
 // `count` products of one shape. operands(index, run) calls run(left, right, finish) for product number `index`.
 template <class T, class Operands>
 void gc_contract_many(int64_t count, int64_t m, int64_t n, int64_t k, const Operands& operands) {
+  if (gc_in_team) return gc_contract_in_team<T>(count, m, n, k, operands);
   const int64_t threads = gc_threads_for((double)count * m * n * k);
   const int64_t each = count > 0 ? gc_ceil_div(threads, gc_min_of(count, threads)) : 1;
   const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T));

@@ -11,6 +11,7 @@ from graphc.codegen.cpp.printer import NestPrinter
 from graphc.codegen.cpp.schedule import HALVES, PARALLEL_COST, Schedule, decide, shape_nests
 from graphc.codegen.cpp.scratch import SCRATCH, Scratch, scratch_of
 from graphc.codegen.cpp.target import CpuTarget
+from graphc.codegen.cpp.team import shared_schedule
 from graphc.codegen.cpp.together import TOGETHER, lowered_together
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Access, Kernel, Load, Nest, Store
@@ -20,7 +21,7 @@ from graphc.types import Dim, DType, dim_symbols, dimension
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A kernel's C++: `symbols` are the sizes that it takes after its buffers."""
+    """A kernel's C++: `symbols` are the sizes that it takes after its buffers; `in_team`: see `team.py`."""
 
     name: str
     declaration: str
@@ -28,6 +29,7 @@ class Function:
     symbols: tuple[str, ...]
     headers: tuple[str, ...]
     scratch: Scratch
+    in_team: bool = False
 
 
 def kernel_symbols(kernel: Kernel) -> tuple[str, ...]:
@@ -45,9 +47,12 @@ def kernel_symbols(kernel: Kernel) -> tuple[str, ...]:
 
 
 def generate_function(
-    kernel: Kernel, name: str, target: CpuTarget, equals: tuple[Kernel, ...] = ()
+    kernel: Kernel, name: str, target: CpuTarget, equals: tuple[Kernel, ...] = (), in_team: bool = False
 ) -> Function:
-    """Print a kernel; `equals` are kernels of other operators that the same function serves."""
+    """Print a kernel; `equals` are kernels of other operators that the same function serves.
+
+    `in_team`: all threads of a parallel region call it (`team.py`).
+    """
     symbols = kernel_symbols(kernel)
     names = Names((*symbols, SCRATCH, "team", "share", "scope"))
     scalars = {s.name for nest in kernel.nests for s in nest.body if not isinstance(s, Store)}
@@ -63,7 +68,7 @@ def generate_function(
     if kernel.anchor is not None:
         headers += print_anchor(out, kernel, buffers, names, target)
     else:
-        headers += _print_nests(out, kernel, buffers, names, target)
+        headers += _print_nests(out, kernel, buffers, names, target, in_team)
     if any(parameter.type.dtype in HALVES for parameter in kernel.parameters):
         headers += ("half.h",)
     scratch = scratch_of(out.scratch, headers)
@@ -80,7 +85,7 @@ def generate_function(
         parameters=signature,
         body=prologue + out.text,
     )
-    return Function(name, f"void {name}({signature});", text, symbols, headers, scratch)
+    return Function(name, f"void {name}({signature});", text, symbols, headers, scratch, in_team)
 
 
 def _scratch_prologue(scratch: Scratch, target: CpuTarget) -> str:
@@ -100,7 +105,7 @@ def kernel_comment(kernel: Kernel, equals: tuple[Kernel, ...]) -> list[str]:
 
 
 def _print_nests(
-    out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget
+    out: Writer, kernel: Kernel, buffers: dict[str, str], names: Names, target: CpuTarget, in_team: bool
 ) -> tuple[str, ...]:
     """Print all nests; returns the headers that they need."""
     if TOGETHER in kernel.attributes:
@@ -108,6 +113,11 @@ def _print_nests(
     nests = [part for nest in kernel.nests for part in shape_nests(lower(nest, kernel), target)]
     schedules = [decide(nest, kernel, target) for nest in nests]
     headers = ("tile.h",) if any(schedule.turned for schedule in schedules) else ()
+    if in_team:
+        for nest, schedule in zip(nests, schedules, strict=True):
+            chosen = shared_schedule(nest, schedule)
+            NestPrinter(out, nest, chosen, buffers, names, in_region=True).print()
+        return headers
     total = dimension(sum((schedule.work for schedule in schedules), start=0))
     pays = bool(kernel.attributes.get("threads", not isinstance(total, int) or total >= PARALLEL_COST))
     streams = any(schedule.streams for schedule in schedules)

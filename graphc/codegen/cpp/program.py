@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from graphc.codegen.cpp.anchors import workspaces
@@ -11,6 +12,8 @@ from graphc.codegen.cpp.kernels import Function, generate_function
 from graphc.codegen.cpp.scratch import add_scratch
 from graphc.codegen.cpp.split import split_reductions
 from graphc.codegen.cpp.target import CpuTarget, detect
+from graphc.codegen.cpp.team import Team, team_runs
+from graphc.codegen.cpp.team import teams as teams_of
 from graphc.codegen.cpp.together import run_together
 from graphc.codegen.cpp.units import units
 from graphc.ir.kernel import Kernel
@@ -70,18 +73,22 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     """Print a program for a CPU, by default this machine's."""
     target = target or detect()
     program = add_workspaces(run_together(split_reductions(program, target), target), target)
-    functions = _functions(program, target)
-    program = add_scratch(program, [function.scratch for function in functions], target.cores)
+    runs = team_runs(program, target)
+    together = {program.steps[position].kernel for first, last in runs for position in range(first, last + 1)}
+    functions = _functions(program, target, together)
+    scratch = [function.scratch for function in functions]
+    program = add_scratch(program, scratch, target.cores)
+    teams = teams_of(program, runs, scratch)
     distinct = list({function.name: function for function in functions}.values())
     parts = units(distinct, target)
     stem = Names().new(program.name)
     entry = f"{stem}.cpp"
     if len(parts) == 1:
-        files = [(entry, _entry_unit(program, target, functions, distinct))]
+        files = [(entry, _entry_unit(program, target, functions, distinct, teams))]
         labels = [(entry, _names(distinct))]
     else:
         parts = [[replace(f, text=f.text.replace("static void", "void", 1)) for f in part] for part in parts]
-        files = [(entry, _entry_unit(program, target, functions, []))]
+        files = [(entry, _entry_unit(program, target, functions, [], teams))]
         files.append(
             (
                 f"{stem}_kernels.h",
@@ -118,15 +125,18 @@ def add_workspaces(program: Program, target: CpuTarget) -> Program:
     return replace(program, buffers=tuple(buffers), kernels=kernels, steps=tuple(steps))
 
 
-def _functions(program: Program, target: CpuTarget) -> list[Function]:
-    """The function of each kernel; structurally equal kernels share one."""
+def _functions(program: Program, target: CpuTarget, together: Collection[int]) -> list[Function]:
+    """The function of each kernel; structurally equal kernels share one. Those in `together` are for teams."""
     names = Names(program.symbols)
     keys = [structure(kernel) for kernel in program.kernels]
     shared: dict[str, list[Kernel]] = {}
     for key, kernel in zip(keys, program.kernels, strict=True):
         shared.setdefault(key, []).append(kernel)
+    in_team = {keys[number] for number in together}
     made = {
-        key: generate_function(kernels[0], names.new(kernels[0].name), target, tuple(kernels[1:]))
+        key: generate_function(
+            kernels[0], names.new(kernels[0].name), target, tuple(kernels[1:]), key in in_team
+        )
         for key, kernels in shared.items()
     }
     return [made[key] for key in keys]
@@ -156,7 +166,11 @@ def _kernel_unit(program: Program, header: str, number: int, functions: list[Fun
 
 
 def _entry_unit(
-    program: Program, target: CpuTarget, functions: list[Function], inside: list[Function]
+    program: Program,
+    target: CpuTarget,
+    functions: list[Function],
+    inside: list[Function],
+    teams: list[Team],
 ) -> str:
     from graphc import __version__
 
@@ -178,6 +192,7 @@ def _entry_unit(
         symbols=len(program.symbols),
         prepare=_sizes(program),
         calls=_calls(program, functions),
+        marks=_marks(program, functions, teams),
         options=_options(program),
         table=_buffer_table(program),
     )
@@ -214,6 +229,15 @@ def _calls(program: Program, functions: list[Function]) -> list[str]:
     return calls
 
 
+def _marks(program: Program, functions: list[Function], teams: list[Team]) -> list[str]:
+    """How each step is run: alone, or in a team: with or without a wait after it, or as the last (team.h)."""
+    marks = ["GC_TEAM_LAST" if functions[step.kernel].in_team else "GC_NO_TEAM" for step in program.steps]
+    for team in teams:
+        for position in range(team.first, team.last):
+            marks[position] = "GC_TEAM_WAITS" if position in team.waits else "GC_TEAM"
+    return marks
+
+
 def _headers(functions: list[Function]) -> list[tuple[str, str]]:
     """The template headers in use and those that they include, by name."""
     loader = environment().loader
@@ -230,6 +254,7 @@ def _headers(functions: list[Function]) -> list[tuple[str, str]]:
 
     add("prelude.h")
     add("backoff.h")
+    add("team.h")
     add("alone.h")
     for function in functions:
         for header in function.headers:

@@ -18,6 +18,7 @@
 #include "philox.h"
 #include "lanes.h"
 #include "backoff.h"
+#include "team.h"
 
 // kernel bn_partial0(
 //     in x: f32[64,3,1024],
@@ -30,7 +31,7 @@
 //   }
 // }
 static void bn_partial0(const float* x_data, float* sum_parts) {
-  #pragma omp parallel for collapse(2) schedule(static)
+  #pragma omp for collapse(2) schedule(static) nowait
   for (int64_t chunk = 0; chunk < 32; ++chunk) {
     for (int64_t ch = 0; ch < 3; ++ch) {
       alignas(64) float sum_partial_lanes[64];
@@ -58,6 +59,7 @@ static void bn_partial0(const float* x_data, float* sum_parts) {
 //   }
 // }
 static void bn_combine0(const float* sum_parts, float* sum_result) {
+  #pragma omp single nowait
   {
     alignas(64) float sum_0_lanes[32];
     gc_fill(sum_0_lanes, 0.0f);
@@ -99,7 +101,7 @@ static void bn_combine0(const float* sum_parts, float* sum_result) {
 //   }
 // }
 static void bn_partial1(const float* x_data, const float* sum_result, float* sum_1_parts) {
-  #pragma omp parallel for collapse(2) schedule(static)
+  #pragma omp for collapse(2) schedule(static) nowait
   for (int64_t chunk = 0; chunk < 32; ++chunk) {
     for (int64_t ch = 0; ch < 3; ++ch) {
       const float position = (float)(65536);
@@ -144,6 +146,7 @@ static void bn_partial1(const float* x_data, const float* sum_result, float* sum
 //   }
 // }
 static void bn_combine1(float* moving_data, const float* sum_result, const float* sum_1_parts, float* sum_1_result) {
+  #pragma omp single nowait
   {
     const float position = (float)(65536);
     const float sum_0 = sum_result[0];
@@ -217,7 +220,7 @@ static void bn_combine1(float* moving_data, const float* sum_result, const float
 //   }
 // }
 static void bn_apply(const float* x_data, float* y, const float* gamma_data, const float* sum_result, const float* sum_1_result) {
-  #pragma omp parallel for collapse(2) schedule(static)
+  #pragma omp for collapse(2) schedule(static) nowait
   for (int64_t ch = 0; ch < 3; ++ch) {
     for (int64_t n = 0; n < 64; ++n) {
       const float position = (float)(65536);
@@ -254,11 +257,13 @@ GC_NOINLINE void gc_step(int32_t step, char** buffers, const int64_t* sizes) {
   }
 }
 
+static const gc_mark gc_marks[] = {GC_TEAM_WAITS, GC_TEAM_WAITS, GC_TEAM_WAITS, GC_TEAM_WAITS, GC_TEAM_LAST};
+
 // Runs the whole program: buffers[i] is the address of buffer i, sizes[j] the size of symbolic dimension j.
 extern "C" __attribute__((visibility("default"))) int32_t graphc_run(char** buffers, const int64_t* sizes) {
   static gc_pace pace;
   const gc_run_pace run(pace, sizes, 0);
-  for (int32_t step = 0; step < 5; ++step) gc_step(step, buffers, sizes);
+  gc_run_steps(gc_marks, 5, [&](int32_t step) { gc_step(step, buffers, sizes); }, [](int32_t) {});
   return 0;
 }
 
@@ -266,12 +271,12 @@ extern "C" __attribute__((visibility("default"))) int32_t graphc_run(char** buff
 extern "C" __attribute__((visibility("default"))) int32_t graphc_profile(char** buffers, const int64_t* sizes,
                                                                          double* seconds) {
   double before = omp_get_wtime();
-  for (int32_t step = 0; step < 5; ++step) {
-    gc_step(step, buffers, sizes);
-    const double now = omp_get_wtime();
-    seconds[step] = now - before;
-    before = now;
-  }
+  gc_run_steps<true>(gc_marks, 5, [&](int32_t step) { gc_step(step, buffers, sizes); },
+                     [&](int32_t step) {
+                       const double now = omp_get_wtime();
+                       seconds[step] = now - before;
+                       before = now;
+                     });
   return 0;
 }
 
