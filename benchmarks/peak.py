@@ -205,7 +205,7 @@ def measured_apart(peer: str, name: str) -> dict[str, Any]:
     """`measure` in a process of its own."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent / "examples" / "zoo"))),
+        "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent / "examples" / "zoo"), *sys.path)),
     }
     command = [sys.executable, str(HERE / "peak.py"), "--worker", peer, name]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
