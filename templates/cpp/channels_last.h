@@ -72,7 +72,7 @@ struct gc_pixel_rows {
   int64_t joined() const { return shape.dilation_width == 1 ? shape.kernel_width : 1; }
 
   gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t reuse, T* scratch) const {
-    constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
+    constexpr int64_t step = GC_DEEPEST(T) + 16;
     gc_pixel pixel(shape, m);
     if (const T* from = in_place(pixel, rows, k, depth, reuse)) return {from, shape.stride_width * shape.in_channels, 1};
     const int64_t run = joined() * shape.in_channels, line = k / run, offset = k % run;
@@ -207,7 +207,7 @@ void gc_pixels_lines_of(const gc_conv_shape& s, const T* x, const T* packed, con
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
   const int64_t run = s.kernel_width * s.in_channels, step = s.stride_width * s.in_channels;
   const int64_t pitch = (s.out_width - 1) * step + run, reach = (s.kernel_height - 1) * s.dilation_height + 1;
-  const int64_t room = GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS / 4 / pitch;  // lines of a band
+  const int64_t room = GC_WEIGHT_BYTES / (int64_t)sizeof(T) / 4 / pitch;  // lines of a band
   const int64_t most = gc_max_of<int64_t>(1, (room - reach) / s.stride_height + 1);
   const int64_t bands = gc_ceil_div(s.out_height, most), items = s.batch * bands;
   const int64_t threads = gc_min_of(items, gc_threads_for((double)items * most * s.out_width * s.out_channels * s.filter()));

@@ -224,7 +224,7 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
     return;
   }
   const int64_t chunks = gc_weight_chunks(s);
-  const bool fits = chunks * s.out_channels * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
+  const bool fits = chunks * s.out_channels * s.filter() <= GC_WEIGHT_BYTES / (int64_t)sizeof(T);
   if ((s.batch > 1 || s.groups > 1) && chunks > 0 && fits) {
     gc_weight_gradient_in_chunks<T>(s, x, dy, gc_weights_of<T>(epilogue));
     return;
@@ -324,7 +324,7 @@ GC_INLINE void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, co
                                      const Epilogue& epilogue) {
   const gc_conv_shape s = shape.flattened(), turned = gc_turned(s);
   const gc_shifts shifts = gc_shifts_of<T>(turned);
-  const bool fits = s.group_out() * s.filter() <= GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
+  const bool fits = s.group_out() * s.filter() <= GC_WEIGHT_BYTES / (int64_t)sizeof(T);
   // A small image grows by padding, and the product with it; adding up costs about 12 rows of the other product.
   const int64_t rows = gc_max_of<int64_t>(4, s.group_in());
   const bool cheaper =

@@ -34,7 +34,7 @@ extern "C" int omp_in_parallel(void) noexcept;
 // ---- Operands ----
 //
 // A left operand has   rows(m, rows, k, depth, reuse, scratch) -> gc_rows: where those rows lie, copied to scratch or
-//                      not (scratch holds GC_TILE_ROWS * (GC_BLOCK_DEPTH + 16) elements; reuse is the columns of C);
+//                      not (scratch holds GC_TILE_ROWS * (GC_DEEPEST + 16) elements; reuse is the columns of C);
 //                      ahead(m, rows, k, depth) -> gc_ahead: what rows() will read.
 // A right operand has  pack(k, depth, n, columns, width, out): out[i * width + j] = B[k + i, n + j], and zero for
 //                      columns <= j < width;
@@ -72,10 +72,27 @@ struct gc_matrix<T, T> {
 
   gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t reuse, T* scratch) const {
     const T* from = at(m, k);
-    // Rows a power of two apart would fight for the same cache lines; else few columns do not pay for a copy.
+    // Rows a power of two apart would fight for the same cache lines; a column's elements lie apart. Few columns do not
+    // pay for a copy.
     bool clash = row_stride * (int64_t)sizeof(T) % 2048 == 0 && col_stride == 1;
-    if (rows == 1 || (reuse <= 128 && !clash)) return {from, row_stride, col_stride};
+    if (rows == 1 || (!clash && (col_stride == 1 || reuse <= 128))) return {from, row_stride, col_stride};
     return copy_rows(from, rows, depth, scratch);
+  }
+
+  // A transposed operand, rows close together: many tiles of it are copied at a time, in the order in which it lies.
+  bool lies_across(int64_t reuse) const { return row_stride == 1 && col_stride != 1 && reuse > 128; }
+
+  // out[i * depth + k * high + j] = A[m + i + j, k] for tiles of `high` rows from i on, the last one of what is left.
+  void copy_across(int64_t m, int64_t rows, int64_t k, int64_t depth, T* out) const {
+    const int64_t whole = rows / GC_TILE_ROWS * GC_TILE_ROWS;
+    for (int64_t step = 0; step < depth; ++step) {
+      const T* from = at(m, k + step);
+      T* to = out + step * GC_TILE_ROWS;
+      for (int64_t i = 0; i < rows; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(from + 16 * col_stride + i);
+      for (int64_t i = 0; i < whole; i += GC_TILE_ROWS)
+        __builtin_memcpy(to + i * depth, from + i, GC_TILE_ROWS * sizeof(T));
+      for (int64_t i = whole; i < rows; ++i) out[whole * depth + step * (rows - whole) + i - whole] = from[i];
+    }
   }
 
   gc_ahead<T> ahead(int64_t m, int64_t rows, int64_t k, int64_t depth) const {
@@ -84,7 +101,7 @@ struct gc_matrix<T, T> {
 
   gc_rows<T> copy_rows(const T* from, int64_t rows, int64_t depth, T* scratch) const {
     if (col_stride == 1) {
-      constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
+      constexpr int64_t step = GC_DEEPEST(T) + 16;
       for (int64_t i = 0; i < rows; ++i) __builtin_memcpy(scratch + i * step, from + i * row_stride, depth * sizeof(T));
       return {scratch, step, 1};
     }
@@ -116,7 +133,7 @@ struct gc_matrix {
   gc_ahead<T> ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
 
   gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t, T* scratch) const {
-    constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
+    constexpr int64_t step = GC_DEEPEST(T) + 16;
     const S* from = data + m * row_stride + k * col_stride;
     for (int64_t i = 0; i < rows; ++i) gc_convert(depth, from + i * row_stride, col_stride, scratch + i * step);
     return {scratch, step, 1};
@@ -125,7 +142,7 @@ struct gc_matrix {
   void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
     const S* from = data + k * row_stride + n * col_stride;
     if (row_stride == 1 && col_stride != 1) {
-      alignas(64) T along[GC_TILE_VECTORS * GC_LANES(T) * GC_BLOCK_DEPTH(T)];
+      alignas(64) T along[GC_TILE_VECTORS * GC_LANES(T) * GC_DEEPEST(T)];
       for (int64_t j = 0; j < columns; ++j) gc_convert(depth, from + j * col_stride, 1, along + j * depth);
       gc_transpose(columns, depth, along, depth, out, width);
       return;
@@ -139,6 +156,23 @@ struct gc_matrix {
 
 // ---- a region of C on one thread ----
 
+// One tile's rows of A, `done` before it of a block's `total` from m on.
+template <class T, class Left>
+GC_INLINE gc_rows<T> gc_left_rows(const Left& left, int64_t m, int64_t done, int64_t total, int64_t k, int64_t depth,
+                                  int64_t reuse, gc_workspace<T>& work) {
+  const int64_t rows = gc_min_of<int64_t>(GC_TILE_ROWS, total - done);
+  if constexpr (__is_same(Left, gc_matrix<T>)) {
+    if (left.lies_across(reuse)) {
+      constexpr int64_t band = 4 * GC_TILE_ROWS;
+      static_assert(band * GC_DEEPEST(T) * sizeof(T) <= GC_WEIGHT_BYTES, "a band lies where convolutions keep a weight");
+      const int64_t within = done % band;
+      if (within == 0) left.copy_across(m + done, gc_min_of(band, total - done), k, depth, work.weight);
+      return {work.weight + within * depth, 1, rows};
+    }
+  }
+  return left.rows(m + done, rows, k, depth, reuse, work.left);
+}
+
 // Packs B[k .. k + depth, n .. n + columns), or points into it.
 template <class T, class Right>
 GC_NOINLINE gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_t k, int64_t depth, int64_t n,
@@ -151,13 +185,14 @@ GC_NOINLINE gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_
     int64_t width = columns - last > L ? W : L;
     if (right.direct(rows, depth)) {
       const T* from = right.at(k, n);
-      if (columns % L == 0) return {from, W, right.row_stride, from + last, right.row_stride, nullptr};
+      const int64_t ahead = 16 * right.row_stride;
+      if (columns % L == 0) return {from, W, right.row_stride, from + last, right.row_stride, nullptr, ahead};
       right.pack(k, depth, n + last, columns - last, width, out);
-      return {from, W, right.row_stride, out, width, nullptr};
+      return {from, W, right.row_stride, out, width, nullptr, ahead};
     }
     for (int64_t j = 0; j < last; j += W) right.pack(k, depth, n + j, W, W, out + j * depth);
     right.pack(k, depth, n + last, columns - last, width, out + last * depth);
-    return {out, W * depth, W, out + last * depth, width, nullptr};
+    return {out, W * depth, W, out + last * depth, width, nullptr, gc_panels_ahead<T>};
   }
 }
 
@@ -188,7 +223,6 @@ void gc_contract_streamed(int64_t m_begin, int64_t m_end, int64_t n_begin, int64
       for (int64_t j = 0; j < columns; j += W) {
         const int64_t wide = gc_min_of(W, columns - j);
         gc_panels<T> panel = right.panels(k, steps, n + j, wide);
-        panel.ahead = gc_packed<T, Reads>::ahead;
         for (int64_t i = 0; i < tiles; ++i, panel.ahead = 0)
           gc_row_panel<T, Reads>(gc_min_of(high, rows - i * high), wide, steps, a[i].data, a[i].row, a[i].column, panel,
                                  work.sums + i * panel_sums + j, GC_BLOCK_COLUMNS, k > 0, gc_ahead<T>{});
@@ -209,8 +243,10 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
     if (m_end - m_begin <= 2 * GC_TILE_ROWS)
       return gc_contract_streamed<T>(m_begin, m_end, n_begin, n_end, depth, left, right, finish);
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
-  int64_t block_depth = gc_even_block(depth, GC_BLOCK_DEPTH(T), 1);
-  int64_t block_columns = gc_even_block(n_end - n_begin, GC_BLOCK_COLUMNS, W);
+  const gc_blocks blocks = gc_blocks_of<T>(depth);
+  // What is packed here is packed again for each block of rows: narrower blocks leave room for more rows.
+  const int64_t most_columns = depth > blocks.depth && !gc_is_packed<Right> ? 256 : blocks.columns;
+  int64_t block_depth = blocks.depth, block_columns = gc_even_block(n_end - n_begin, most_columns, W);
   if (m_end - m_begin <= 4) {
     // Each element of B is used once or little more: read it in the order it lies in, a few long rows at a time.
     bool along_rows = false;
@@ -218,25 +254,33 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
     if (along_rows) block_depth = gc_even_block(depth, 16, 1), block_columns = gc_even_block(n_end - n_begin, 8192, W);
     else block_columns = W;
   }
-  // One block of k: each panel of rows is finished at once. Several: their sums wait in the workspace.
+  // One block of k: each panel of rows is finished at once. Several: their sums wait in the workspace, in rows that do
+  // not fight for the same cache lines.
   const bool whole = depth <= block_depth;
-  const int64_t block_rows = whole ? gc_max_of<int64_t>(1, m_end - m_begin) : GC_BLOCK_ROWS(T);
+  const int64_t room = GC_SUMS(T) / (block_columns + 16) / GC_TILE_ROWS * GC_TILE_ROWS;
+  const int64_t block_rows = whole ? gc_max_of<int64_t>(1, m_end - m_begin) : gc_even_block(m_end - m_begin, room, GC_TILE_ROWS);
   for (int64_t m_block = m_begin; m_block < m_end; m_block += block_rows) {
     const int64_t m_stop = gc_min_of(m_end, m_block + block_rows);
     for (int64_t n = n_begin; n < n_end; n += block_columns) {
       const int64_t columns = gc_min_of(block_columns, n_end - n);
-      const int64_t sums_row = gc_round_up(columns, GC_LANES(T));
+      const int64_t sums_row = gc_round_up(columns, GC_LANES(T)) + 16;
       for (int64_t k = 0; k == 0 || k < depth; k += block_depth) {
         const int64_t steps = gc_min_of(block_depth, depth - k);
         const gc_panels<T> panels = gc_right_block<T>(right, m_stop - m_block, k, steps, n, columns, work.right);
         for (int64_t m = m_block; m < m_stop; m += GC_TILE_ROWS) {
           const int64_t rows = gc_min_of<int64_t>(GC_TILE_ROWS, m_stop - m);
-          const gc_rows<T> a = left.rows(m, rows, k, steps, columns, work.left);
-          T* sums = work.sums + (whole ? 0 : (m - m_block) * sums_row);
+          const gc_rows<T> a = gc_left_rows(left, m_block, m - m_block, m_stop - m_block, k, steps, columns, work);
           const int64_t next = m + rows, next_rows = gc_min_of<int64_t>(GC_TILE_ROWS, m_stop - next);
-          gc_row_panel<T, gc_reads_of<Right>>(rows, columns, steps, a.data, a.row, a.column, panels, sums, sums_row, k > 0,
-                                          left.ahead(next, next_rows, k, steps));
-          if (k + steps >= depth) finish(m, rows, n, columns, (const T*)sums, sums_row);
+          const gc_ahead<T> ahead = left.ahead(next, next_rows, k, steps);
+          T* const sums = work.sums + (whole ? 0 : (m - m_block) * sums_row);
+          const bool done = k + steps >= depth;
+          const int64_t most = done ? GC_FINISH_COLUMNS : columns;
+          for (int64_t j = 0; j < columns; j += most) {
+            const int64_t count = gc_min_of(most, columns - j);
+            gc_row_panel<T, gc_reads_of<Right>>(rows, count, steps, a.data, a.row, a.column, panels.part(j, count, columns),
+                                                sums + j, sums_row, k > 0, ahead.part(j, count, columns));
+            if (done) finish(m, rows, n + j, count, (const T*)sums + j, sums_row);
+          }
         }
       }
     }

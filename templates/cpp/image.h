@@ -321,7 +321,7 @@ struct gc_image_rows {
   gc_conv_shape shape;
 
   gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t, T* scratch) const {
-    constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
+    constexpr int64_t step = GC_DEEPEST(T) + 16;
     gc_tap tap(shape, m);
     const gc_pixel pixel(shape, k);
     for (int64_t i = 0; i < rows; ++i, tap.step(shape)) copy_row(tap, pixel, depth, scratch + i * step);

@@ -13,8 +13,7 @@
 // The depth of every block of k but the last.
 template <class T>
 GC_INLINE int64_t gc_packed_depth(int64_t depth) {
-  const int64_t blocks = gc_max_of<int64_t>(1, gc_ceil_div(depth, GC_BLOCK_DEPTH(T)));
-  return gc_max_of<int64_t>(1, gc_ceil_div(depth, blocks));
+  return gc_blocks_of<T>(depth).depth;
 }
 
 template <class T, int Reads = GC_ROWS>
@@ -29,11 +28,8 @@ struct gc_packed {
     constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
     const T* from = data + k * gc_round_up(columns, L) + n * steps;
     const int64_t last = count > 0 ? (count - 1) / W * W : 0;
-    return {from, W * steps, W, from + last * steps, count - last > L ? W : L, nullptr};
+    return {from, W * steps, W, from + last * steps, count - last > L ? W : L, nullptr, gc_panels_ahead<T>};
   }
-
-  // Fetched ahead when it comes from memory and is read once: 4 KiB are a few hundred nanoseconds of work.
-  static constexpr int64_t ahead = 4096 / (int64_t)sizeof(T);
 };
 
 // Calls pack(k, steps, n, columns, out) for every panel of every block.

@@ -29,7 +29,7 @@ struct gc_packet_rows {  // left
   gc_ahead<T> ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
 
   gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t packets, int64_t, T* scratch) const {
-    constexpr int64_t step = GC_BLOCK_DEPTH(T) + 16;
+    constexpr int64_t step = GC_DEEPEST(T) + 16;
     const int64_t count = gc_min_of(packets * G, depth - k * G);
     for (int64_t i = 0; i < rows; ++i)
       gc_copy_packets<T>(count, packets, data + (m + i) * row_stride + k * G * col_stride, col_stride, scratch + i * step);
@@ -52,7 +52,7 @@ struct gc_packet_matrix {  // right
   void pack(int64_t k, int64_t packets, int64_t n, int64_t columns, int64_t width, T* out) const {
     const S* from = data + k * G * row_stride + n * col_stride;
     const int64_t count = gc_min_of(packets * G, depth - k * G);
-    alignas(64) T along[GC_TILE_VECTORS * GC_LANES(T) * GC_BLOCK_DEPTH(T)];
+    alignas(64) T along[GC_TILE_VECTORS * GC_LANES(T) * GC_DEEPEST(T)];
     if (row_stride == 1) {
       for (int64_t j = 0; j < columns; ++j) gc_copy_packets<T>(count, packets, from + j * col_stride, 1, along + j * packets);
       gc_transpose(columns, packets, along, packets, out, width);
@@ -81,6 +81,24 @@ void gc_pack_packets(int64_t depth, int64_t columns, const B* from, int64_t row_
   });
 }
 
+// The sum of `depth` signed bytes, modulo 2^32.
+template <class T, class A>
+GC_NOINLINE uint32_t gc_sum_bytes(const A* from, int64_t stride, int64_t depth) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  uint32_t total = 0;
+  int64_t k = 0;
+  if (stride == 1) {
+    vec sum = {};
+    const vec ones = vec{} + 0x01010101;
+    for (; k + GC_VECTOR_BYTES <= depth; k += GC_VECTOR_BYTES)
+      gc_add_packets<GC_QUADS_UNSIGNED>(sum, ones, (vec) * (const memory*)(from + k));
+    for (int64_t lane = 0; lane < GC_LANES(T); ++lane) total += (uint32_t)sum[lane];
+  }
+  for (; k < depth; ++k) total += (uint32_t)(int32_t)from[k * stride];
+  return total;
+}
+
 // Finished sums for the epilogue; signed bytes first lose what the shift of B added.
 template <class T, class A, class Epilogue>
 GC_INLINE void gc_finish_packets(int64_t rows, int64_t row, int64_t col, int64_t columns, const T* sums, int64_t sums_row,
@@ -89,10 +107,7 @@ GC_INLINE void gc_finish_packets(int64_t rows, int64_t row, int64_t col, int64_t
   for (int64_t i = 0; i < rows; ++i) {
     T* own = (T*)sums + i * sums_row;  // the workspace's, so that it may be written
     if constexpr (gc_packet_reads<A> == GC_QUADS) {
-      const A* from = a + (row + i) * row_stride;
-      uint32_t total = 0;
-#pragma omp simd reduction(+ : total)
-      for (int64_t k = 0; k < depth; ++k) total += (uint32_t)(int32_t)from[k * col_stride];
+      const uint32_t total = gc_sum_bytes<T>(a + (row + i) * row_stride, col_stride, depth);
 #pragma omp simd
       for (int64_t j = 0; j < columns; ++j) own[j] = (T)((uint32_t)own[j] - 128u * total);
     }

@@ -33,7 +33,7 @@ GC_INLINE gc_shifts gc_shifts_laid(const gc_conv_shape& s, bool apart) {
   p.halo = (s.kernel_height - 1) * s.dilation_height / s.stride_height;
   p.phases = s.stride_height * p.across;
   const int64_t row = s.group_planes() * p.phases * p.pitch;
-  const int64_t room = GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS;
+  const int64_t room = GC_WEIGHT_BYTES / (int64_t)sizeof(T);
   const int64_t most = row > 0 ? room / row - p.halo : 0;
   if (most < 1 || s.out_height < 1) return p;
   p.bands = gc_ceil_div(s.out_height, most);
@@ -175,7 +175,7 @@ template <class T>
 GC_INLINE bool gc_weight_dots_fit(const gc_conv_shape& s, const gc_shifts& p) {
   const int64_t sums = s.group_out() * s.filter() * GC_LANES(T);
   return p.bands == 1 && s.filter() <= GC_MOST_OFFSETS && s.pixels() >= GC_LANES(T) &&
-         sums <= GC_BLOCK_ROWS(T) * GC_BLOCK_COLUMNS;
+         sums <= GC_SUMS(T);
 }
 
 template <class T>

@@ -16,17 +16,39 @@
 #define GC_TILE_ROWS 6  // 12 of 16
 #endif
 #define GC_TILE_VECTORS 2
-#define GC_BLOCK_COLUMNS 512
-#define GC_BLOCK_DEPTH(T) (1024 / (int64_t)sizeof(T))
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define GC_RIGHT_BYTES (1 << 20)  // of a block of B: CPUs this wide have an L2 of a megabyte or more
+#else
+#define GC_RIGHT_BYTES (1 << 19)
+#endif
+#define GC_DEEPEST(T) (GC_RIGHT_BYTES / 256 / (int64_t)sizeof(T))    // sums no longer are made in one go
+#define GC_BLOCK_DEPTH(T) (GC_RIGHT_BYTES / 512 / (int64_t)sizeof(T))  // of longer ones, made block by block
+#define GC_BLOCK_COLUMNS 384
+#define GC_SUMS(T) ((9 << 16) / (int64_t)sizeof(T))            // that wait in the workspace between blocks of k
+#define GC_FINISH_COLUMNS 128  // finished at once: a panel of rows of these lies in L1
+#define GC_MOST_COLUMNS 1024
 #define GC_MOST_OFFSETS 8192
-#define GC_BLOCK_ROWS(T) (GC_TILE_ROWS * (GC_TILE_ROWS > 8 ? 144 : 336) / (int64_t)sizeof(T))
+#define GC_WEIGHT_BYTES (1 << 19)
+
+// Blocks of B for sums of `depth` terms. Sums made in one go need no memory between blocks of k, and B is packed once.
+struct gc_blocks {
+  int64_t depth, columns;
+};
+
+template <class T>
+GC_INLINE gc_blocks gc_blocks_of(int64_t depth) {
+  constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T), room = GC_RIGHT_BYTES / (int64_t)sizeof(T) * 3 / 4;
+  if (depth > GC_DEEPEST(T)) return {gc_ceil_div(depth, gc_ceil_div(depth, GC_BLOCK_DEPTH(T))), GC_BLOCK_COLUMNS};
+  const int64_t deep = gc_max_of<int64_t>(1, depth), columns = gc_min_of<int64_t>(GC_MOST_COLUMNS, room / deep);
+  return {deep, gc_max_of<int64_t>(GC_RIGHT_BYTES / (int64_t)sizeof(T) / GC_DEEPEST(T), columns / W * W)};
+}
 
 template <class T>
 struct gc_workspace {
-  alignas(64) T left[GC_TILE_ROWS * (GC_BLOCK_DEPTH(T) + 16)];
-  alignas(64) T right[GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS];
-  alignas(64) T sums[GC_BLOCK_ROWS(T) * GC_BLOCK_COLUMNS];
-  alignas(64) T weight[GC_BLOCK_DEPTH(T) * GC_BLOCK_COLUMNS];  // for conv.h, as are the offsets
+  alignas(64) T left[GC_TILE_ROWS * (GC_DEEPEST(T) + 16)];
+  alignas(64) T right[GC_RIGHT_BYTES / sizeof(T)];
+  alignas(64) T sums[GC_SUMS(T)];
+  alignas(64) T weight[GC_WEIGHT_BYTES / sizeof(T)];  // for conv.h, as are the offsets
   alignas(64) int32_t offsets[GC_MOST_OFFSETS];
 };
 // graphc/codegen/cpp/scratch.py knows the same number; a test compares them.
@@ -75,7 +97,7 @@ GC_INLINE Vector gc_spread_packet(const T* from) {
 
 // c[R][V lanes] (+)= a[R][depth] b[depth][V lanes]. Scalars of A are broadcast, so A may lie in any strides.
 // Row k of B lies b_row further than row k - 1, or, where it is gathered, at b + offsets[k]. B is fetched `b_ahead`
-// elements ahead of its use, where it streams from memory; 0 costs nothing that shows.
+// elements ahead of its use: it streams from memory or from L2.
 template <class T, int R, int V, int Reads>
 GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, int64_t a_col, const T* GC_RESTRICT b,
                          int64_t b_row, const int32_t* GC_RESTRICT offsets, T* GC_RESTRICT c, int64_t c_row,
@@ -116,6 +138,10 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
     for (int j = 0; j < V; ++j) *(memory*)(c + i * c_row + j * L) = sum[i][j];
 }
 
+// How far ahead of their use rows of packed panels are fetched, in elements: 4 KiB are a few hundred nanoseconds of work.
+template <class T>
+constexpr int64_t gc_panels_ahead = 4096 / (int64_t)sizeof(T);
+
 // A block of B as panels of 2 lanes' width, the last of 1 or 2: packed by ourselves, B's own rows, or gathered rows.
 template <class T>
 struct gc_panels {
@@ -125,6 +151,15 @@ struct gc_panels {
   int64_t last_row;
   const int32_t* offsets;  // of the rows, where they are gathered
   int64_t ahead = 0;       // elements by which to fetch ahead
+
+  // Columns begin .. begin + count of `columns`, a multiple of a panel's width on.
+  gc_panels part(int64_t begin, int64_t count, int64_t columns) const {
+    constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
+    gc_panels some = *this;
+    some.data = data + begin / W * step;
+    if (begin + count < columns) some.last = some.data + (count - 1) / W * step, some.last_row = row;
+    return some;
+  }
 };
 
 // Up to GC_TILE_ROWS rows: one full tile, or the rows' binary digits as smaller ones.
@@ -150,15 +185,21 @@ GC_INLINE void gc_tile_rows(int64_t rows, int64_t depth, const T* a, int64_t a_r
 #undef GC_TILE_STEP
 }
 
-// Rows of A that the next panel will read, to be fetched while this one computes.
+// What the next panel will read of A, to be fetched while this one computes: runs of `length` elements.
 template <class T>
 struct gc_ahead {
   const T* data;  // null: nothing to fetch
-  int64_t rows, row, depth;
+  int64_t runs, step, length;
 
-  void fetch(int64_t begin, int64_t end) const {
-    for (int64_t i = begin; i < end; ++i)
-      for (int64_t k = 0; k < depth; k += 64 / (int64_t)sizeof(T)) __builtin_prefetch(data + i * row + k);
+  // The share of columns begin .. begin + count in the fetching, of `columns`.
+  gc_ahead part(int64_t begin, int64_t count, int64_t columns) const {
+    const int64_t first = begin * runs / columns, last = (begin + count) * runs / columns;
+    return {data ? data + first * step : nullptr, last - first, step, length};
+  }
+
+  void fetch() const {
+    for (int64_t i = 0; i < runs; ++i)
+      for (int64_t k = 0; k < length; k += 64 / (int64_t)sizeof(T)) __builtin_prefetch(data + i * step + k);
   }
 };
 
@@ -173,7 +214,7 @@ GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, cons
       gc_tile<T, 1, 4 * GC_TILE_VECTORS, Reads>(depth, a, a_row, a_col, b.data + n, b.row, b.offsets, c + n, c_row,
                                                  accumulate);
   for (; n < columns; n += W) {
-    if (ahead.data) ahead.fetch(n * ahead.rows / columns, gc_min_of(n + W, columns) * ahead.rows / columns);
+    if (ahead.data) ahead.part(n, gc_min_of(W, columns - n), columns).fetch();
     const bool last = n + W >= columns;
     const T* from = last ? b.last : b.data + n / W * b.step;
     const int64_t row = last ? b.last_row : b.row;

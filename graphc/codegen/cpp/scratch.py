@@ -16,7 +16,7 @@ from graphc.ir.program import Buffer, Program, Role
 from graphc.types import Dim, DType, TensorType, dimension
 
 SCRATCH = "scratch"  # the parameter, and the C++ name of it
-TILE_BYTES = 2_132_992  # gc_workspace_bytes in templates/cpp/tile.h, rounded up to whole cache lines
+TILE_BYTES = 2_257_792  # gc_workspace_bytes in templates/cpp/tile.h, rounded up to whole cache lines
 TEMPLATES: Mapping[str, int] = {
     "gemm.h": TILE_BYTES, "conv.h": TILE_BYTES, "channels_last.h": TILE_BYTES,
 }  # fmt: skip
