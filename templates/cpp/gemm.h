@@ -154,6 +154,11 @@ struct gc_matrix {
   }
 };
 
+template <class Right>
+constexpr bool gc_is_matrix = false;
+template <class T, class S>
+constexpr bool gc_is_matrix<gc_matrix<T, S>> = true;
+
 // ---- a region of C on one thread ----
 
 // One tile's rows of A, `done` before it of a block's `total` from m on.
@@ -234,8 +239,9 @@ void gc_contract_streamed(int64_t m_begin, int64_t m_end, int64_t n_begin, int64
   }
 }
 
-// `finish(m, rows, n, columns, sums, sums_row)` gets each finished panel: C[m + i, n + j] in sums[i * sums_row + j].
-template <class T, class Left, class Right, class Finish>
+// `finish(m, rows, n, columns, sums, sums_row)` gets each finished panel: C[m + i, n + j] in sums[i * sums_row + j]; in
+// parts that lie in L1, or in long rows, for an epilogue that cuts them up itself.
+template <class T, bool Parts = false, class Left, class Right, class Finish>
 void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth, const Left& left,
                         const Right& right, const Finish& finish) {
   constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
@@ -245,7 +251,9 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
   const gc_blocks blocks = gc_blocks_of<T>(depth);
   // What is packed here is packed again for each block of rows: narrower blocks leave room for more rows.
-  const int64_t most_columns = depth > blocks.depth && !gc_is_packed<Right> ? 256 : blocks.columns;
+  const int64_t most_columns = depth > blocks.depth && !gc_is_packed<Right> ? 256
+                               : Parts                                      ? blocks.columns
+                                                                            : gc_min_of<int64_t>(512, blocks.columns);
   int64_t block_depth = blocks.depth, block_columns = gc_even_block(n_end - n_begin, most_columns, W);
   if (m_end - m_begin <= 4) {
     // Each element of B is used once or little more: read it in the order it lies in, a few long rows at a time.
@@ -258,7 +266,8 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
   // not fight for the same cache lines.
   const bool whole = depth <= block_depth;
   const int64_t room = GC_SUMS(T) / (block_columns + 16) / GC_TILE_ROWS * GC_TILE_ROWS;
-  const int64_t block_rows = whole ? gc_max_of<int64_t>(1, m_end - m_begin) : gc_even_block(m_end - m_begin, room, GC_TILE_ROWS);
+  const int64_t all = gc_max_of<int64_t>(1, m_end - m_begin);
+  const int64_t block_rows = whole ? all : gc_even_block(all, room, GC_TILE_ROWS);
   for (int64_t m_block = m_begin; m_block < m_end; m_block += block_rows) {
     const int64_t m_stop = gc_min_of(m_end, m_block + block_rows);
     for (int64_t n = n_begin; n < n_end; n += block_columns) {
@@ -274,11 +283,12 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
           const gc_ahead<T> ahead = left.ahead(next, next_rows, k, steps);
           T* const sums = work.sums + (whole ? 0 : (m - m_block) * sums_row);
           const bool done = k + steps >= depth;
-          const int64_t most = done ? GC_FINISH_COLUMNS : columns;
+          const int64_t most = done && Parts ? GC_FINISH_COLUMNS : columns;
           for (int64_t j = 0; j < columns; j += most) {
             const int64_t count = gc_min_of(most, columns - j);
-            gc_row_panel<T, gc_reads_of<Right>>(rows, count, steps, a.data, a.row, a.column, panels.part(j, count, columns),
-                                                sums + j, sums_row, k > 0, ahead.part(j, count, columns));
+            gc_row_panel<T, gc_reads_of<Right>>(rows, count, steps, a.data, a.row, a.column,
+                                                panels.part(j, count, columns), sums + j, sums_row, k > 0,
+                                                ahead.part(j, count, columns));
             if (done) finish(m, rows, n + j, count, (const T*)sums + j, sums_row);
           }
         }
@@ -321,8 +331,9 @@ void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t 
   constexpr int64_t unit = GC_LANES(T) * (gc_is_packed<Right> ? GC_TILE_VECTORS : 1);
   const int64_t i = part / grid.columns, j = part % grid.columns;
   const int64_t step = gc_round_up(gc_ceil_div(n, grid.columns), unit);
-  gc_contract_region<T>(m * i / grid.rows, m * (i + 1) / grid.rows, gc_min_of(n, j * step),
-                        gc_min_of(n, (j + 1) * step), k, left, right, finish);
+  gc_contract_region<T, gc_is_matrix<Right> || gc_is_packed<Right>>(
+      m * i / grid.rows, m * (i + 1) / grid.rows, gc_min_of(n, j * step), gc_min_of(n, (j + 1) * step), k, left, right,
+      finish);
 }
 
 // All threads of a team (team.h) call it: each computes its blocks of C, and none waits for the others.
