@@ -10,7 +10,7 @@
 //     2 input        fc1_relu1.bias: f32[64]
 //     3 output       fc1_relu1.y: f32[N,64]
 //     4 output       fc1_relu1.z: f32[N,64]
-//     5 workspace    scratch: u8[4265984]
+//     5 workspace    scratch: u8[4515584]
 #include "prelude.h"
 #include "vector_math.h"
 #include "philox.h"
@@ -40,7 +40,7 @@
 //   }
 // }
 static void fc1_relu1(const float* a, const float* b, const float* bias_data, float* y, float* z, uint8_t* scratch, int64_t N) {
-  const gc_scratch_view team = {(char*)scratch, 0, 2132992, 2};
+  const gc_scratch_view team = {(char*)scratch, 0, 2257792, 2};
   const gc_scratch_scope scope(team);
   gc_gemm<float>(N, 64, 784, gc_matrix<float>{a, 784, 1}, gc_matrix<float>{b, 1, 784},
   [&](int64_t i, int64_t j_start, int64_t count, const float* sums) {
@@ -103,7 +103,7 @@ int main(int count, char** words) {
     {"fc1_relu1.bias", "f32", 64, 4},
     {"fc1_relu1.y", "f32", 64 * N, 4},
     {"fc1_relu1.z", "f32", 64 * N, 4},
-    {"scratch", "u8", 4265984, 1},
+    {"scratch", "u8", 4515584, 1},
   };
   return gc_run_alone(buffers, 6, sizes, gc_option(count, words, "runs", 20), graphc_run);
 }
