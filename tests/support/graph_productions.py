@@ -279,10 +279,17 @@ class Productions(Pool):
             self.rng.randint(1, 2) if size + 2 * p >= 2 * (k - 1) + 1 else 1
             for size, p, k in zip(spatial, pad, kernel, strict=True)
         ]
-        geometry = {"stride": stride, "pad": pad, "dilate": dilate, "groups": groups}
-        result = b.emit("convolution", x, weight, **geometry)
+        geometry = {"stride": stride, "pad": pad, "dilate": dilate}
         terms = self.count(weight.type.shape[1:]) * 2 * self.bound(x)
         choice = self.rng.random()
+        if groups == 1 and choice > 0.85:
+            last = b.transpose(x, [0, *range(2, x.type.rank), 1])
+            self.epilogue(
+                b.emit("channels_last_convolution", last, weight, **geometry), terms, x.type.rank - 1
+            )
+            return
+        geometry["groups"] = groups
+        result = b.emit("convolution", x, weight, **geometry)
         if choice < 0.15:
             data = b.emit("convolution_data_gradient", result, weight, shape=x.type.shape, **geometry)
             self.add(b.mul(data, 1 / terms), 2.0 * self.count(weight.type.shape) * 1.0)
