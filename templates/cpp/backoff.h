@@ -3,7 +3,9 @@
 // Every parallel loop ends when its last thread arrives. Where other programs hold the cores, that thread waits for its
 // turn, milliseconds for a loop of microseconds. Each program remembers its fastest run for some sizes, and how long one
 // thread alone takes, which its second run tells; a run that takes far longer than either makes the next few serial, then
-// threads are tried again. Sums do not depend on the number of threads, so neither do results.
+// threads are tried again. A long run is not worth a trial on one thread unless its threads got less of the cores than
+// they asked for, which the processor time of the process tells. Sums do not depend on the number of threads, so neither
+// do results.
 #pragma once
 
 #include <stdint.h>
@@ -12,6 +14,7 @@ extern "C" int omp_get_max_threads(void) noexcept;
 extern "C" void omp_set_num_threads(int) noexcept;
 extern "C" int omp_in_parallel(void) noexcept;
 extern "C" double omp_get_wtime(void) noexcept;
+extern "C" long clock(void) noexcept;
 
 // Shared by all threads that run the program: every field is a hint, read and written without order.
 struct gc_pace {
@@ -28,7 +31,9 @@ static inline void gc_put(int64_t& field, int64_t value) { __atomic_store_n(&fie
 
 #ifndef GC_CLOCK  // a test brings its own clock
 static inline int64_t gc_nanoseconds(void) { return (int64_t)(omp_get_wtime() * 1e9); }
+static inline int64_t gc_nanoseconds_worked(void) { return (int64_t)clock() * 1000; }
 #define GC_CLOCK gc_nanoseconds
+#define GC_WORK_CLOCK gc_nanoseconds_worked
 #endif
 
 // Stands around one run of a program.
@@ -48,10 +53,12 @@ class gc_run_pace {
       gc_put(pace_.serial_left, 0);
     }
     const int64_t fastest = gc_get(pace_.fastest);
-    const bool curious = gc_get(pace_.alone) == 0 && fastest != 0 && fastest < kCurious;
-    if (curious) gc_put(pace_.serial_left, 1);
+    const bool curious = gc_get(pace_.alone) == 0 && fastest != 0;
+    if (curious && fastest < kCurious) gc_put(pace_.serial_left, 1);
     serial_ = gc_get(pace_.serial_left) > 0;
+    watched_ = curious && !serial_;
     if (serial_) omp_set_num_threads(1);
+    if (watched_) worked_ = GC_WORK_CLOCK();
     start_ = GC_CLOCK();
   }
 
@@ -69,7 +76,8 @@ class gc_run_pace {
     const int64_t fastest = gc_get(pace_.fastest);
     if (fastest == 0 || taken < fastest) gc_put(pace_.fastest, taken);
     const int64_t alone = gc_get(pace_.alone);
-    if ((fastest != 0 && taken > 4 * fastest + kPatience) || (alone != 0 && taken > 2 * alone + kPatience)) {
+    const bool starved = watched_ && GC_WORK_CLOCK() - worked_ < taken * threads_ / 8 * 7;
+    if (starved || (fastest != 0 && taken > 4 * fastest + kPatience) || (alone != 0 && taken > 2 * alone + kPatience)) {
       gc_put(pace_.stalled, taken);
       gc_put(pace_.serial_left, gc_get(pace_.serial_next));
       if (gc_get(pace_.serial_next) < kLongest) gc_put(pace_.serial_next, 2 * gc_get(pace_.serial_next));
@@ -80,10 +88,12 @@ class gc_run_pace {
 
  private:
   static constexpr int64_t kPatience = 500000;  // nanoseconds that a run may lose without consequence
-  static constexpr int64_t kCurious = 50000000; // nanoseconds: longer runs are not worth a serial trial
+  static constexpr int64_t kCurious = 50000000; // nanoseconds: longer runs are not worth a serial trial unless starved
   static constexpr int64_t kLongest = 512;      // runs
   gc_pace& pace_;
   int threads_;
   bool serial_ = false;
+  bool watched_ = false;
   int64_t start_ = 0;
+  int64_t worked_ = 0;  // nanoseconds of processor time of the process
 };

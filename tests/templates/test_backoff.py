@@ -7,11 +7,14 @@ from support.native import build, call
 QUICK, STALLED, ALONE = 30_000, 40_000_000, 60_000
 
 
-def given(lengths: list[int], sizes: list[int] | None = None, threads: int = 4) -> list[int]:
-    """Threads that each run of that many nanoseconds was given."""
+def given(
+    lengths: list[int], sizes: list[int] | None = None, threads: int = 4, busy_percent: int = 100
+) -> list[int]:
+    """Threads that each run of that many nanoseconds was given, each thread on a core for that share of the time."""
     result = np.zeros(len(lengths), np.int64)
     named = np.array(sizes or [7] * len(lengths), np.int64)
-    call(build("backoff").paced, len(lengths), threads, np.array(lengths, np.int64), named, result)
+    taken = np.array(lengths, np.int64)
+    call(build("backoff").paced, len(lengths), threads, taken, busy_percent, named, result)
     return result.tolist()
 
 
@@ -43,6 +46,13 @@ def test_other_sizes_start_anew() -> None:
 
 def test_a_long_run_is_not_repeated_on_one_thread() -> None:
     assert given([10 * STALLED, 10 * STALLED]) == [4, 4]
+
+
+def test_a_long_run_whose_threads_wait_for_cores_is() -> None:
+    long, alone = 10 * STALLED, 2 * STALLED
+    assert given([long, long] + [alone] * 8 + [long, alone], busy_percent=60) == [4, 4] + [1] * 8 + [4, 1]
+    slower = 4 * long
+    assert given([long, long, slower, long, long], busy_percent=60) == [4, 4, 1, 4, 4]
 
 
 def test_one_thread_is_left_alone() -> None:
