@@ -116,6 +116,9 @@ class Primitive:
     commutative: bool = False
     cheap: bool = False
     """ELEMENTWISE only: a cycle or so a scalar, so fusion does it again rather than keep its result in memory."""
+    rounded: bool = False
+    """ELEMENTWISE only: its result has the same bits in a register as in memory, whatever reads it; a product has not,
+    since compilers add it up unrounded (fused multiply-add)."""
     differentiable_inputs: tuple[int, ...] | None = None
     """Positions that may carry a gradient; None means all floating-point ones."""
     side_effect_free: bool = field(default=True)

@@ -95,6 +95,7 @@ def _binary(
     oracle: str | Callable[..., torch.Tensor] = "",
     commutative: bool = False,
     cheap: bool = False,
+    rounded: bool = False,
 ) -> None:
     def rule(builder: Builder, node: Node, heads: Gradients) -> Gradients:
         assert gradient is not None
@@ -112,6 +113,7 @@ def _binary(
             no_gradient=reason,
             cheap=cheap,
             commutative=commutative,
+            rounded=rounded,
         )
     )
 
@@ -246,8 +248,10 @@ _unary(
 _unary("logical_not", "not x", reason=TRUTH, domain=rules.boolean, cheap=True)
 _unary("is_nan", "whether x is NaN", reason=TRUTH, result=DType.BOOL, oracle="isnan", cheap=True)
 
-_binary("add", "x + y; integers wrap", lambda b, g, x, y, z: (g, g), commutative=True, cheap=True)
-_binary("sub", "x - y; integers wrap", lambda b, g, x, y, z: (g, b.neg(g)), cheap=True)
+_binary(
+    "add", "x + y; integers wrap", lambda b, g, x, y, z: (g, g), commutative=True, cheap=True, rounded=True
+)
+_binary("sub", "x - y; integers wrap", lambda b, g, x, y, z: (g, b.neg(g)), cheap=True, rounded=True)
 _binary(
     "mul",
     "x * y; integers wrap",

@@ -9,6 +9,7 @@ partition.py    every node joins the loop nest of a reader or opens its own, fro
   cost.py         what is cheap, and which values belong to a contraction's epilogue or to a reduction's rows
 lower.py        nest to statements of the Kernel IR, operands first
 storage.py      values to buffers: updates in place, outputs, copies
+ends.py         epilogues that had better end early in a training step, so that the rest can run again
 horizontal.py   independent small kernels become nests of one
 order.py        launch order that frees memory early
 bind.py         memory shared in place (inplace.py), axes merged (simplify.py), epilogues fitted (anchors.py), names

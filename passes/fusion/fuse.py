@@ -10,6 +10,7 @@ from graphc.ir.graph import Graph, InputKind
 from graphc.ir.program import Program
 from graphc.passes.fusion import cost
 from graphc.passes.fusion.bind import Binder, Group, estimated_peak
+from graphc.passes.fusion.ends import ends
 from graphc.passes.fusion.forms import Forms, Loops
 from graphc.passes.fusion.horizontal import fuse_horizontally
 from graphc.passes.fusion.options import FusionOptions
@@ -18,7 +19,7 @@ from graphc.passes.fusion.partition import Partition, partition
 from graphc.passes.fusion.repeat import Repeater
 from graphc.passes.fusion.storage import Storage, aliases, assign
 from graphc.passes.gradient import model_outputs
-from graphc.passes.recompute import Search
+from graphc.passes.recompute import Schedule, Search
 
 
 def fuse(graph: Graph, options: FusionOptions | None = None) -> Program:
@@ -49,20 +50,43 @@ def fuse_lean(graph: Graph, options: FusionOptions, share: float, strategy: str 
     """What `fuse` gives; in a training step, kernels that memory bounds run again where that lowers a large peak.
 
     They make what the backward pass reads from what it keeps anyway: normalisations, activations, sums of branches,
-    but no contraction. share: the most that they may add to the step's estimated time. strategy: how the arena is
-    planned. Every result keeps its bits; small programs (`thrifty_peak`) and those that gain nothing stay as they are.
+    but no contraction. Where a contraction's epilogue makes several such values from one, that one may be stored in
+    their stead, and they have kernels of their own, which can run again (`ends.py`).
+    share: the most that all this may add to the step's estimated time. strategy: how the arena is planned. Every
+    result keeps its bits; small programs (`thrifty_peak`) and those that gain nothing stay as they are.
     """
     best = _best(graph, options)
     if share <= 0 or not options.enabled or best.peak <= options.thrifty_peak or not _trains(graph):
         return best.program()
-    repeater = Repeater(best.part, best.storage, best.sequence, best.options, {}, cheap=True)
-    schedule = repeater.schedule()
-    search = Search([(schedule, partial(repeater.measure, strategy=strategy))], int(share * schedule.cost))
+    repeaters = [_cheap_repeater(best)]
+    plain = repeaters[0].schedule()
+    alternatives = [(plain, partial(repeaters[0].measure, strategy=strategy))]
+    most = int(share * plain.cost)
+    apart = _ends(best, plain)
+    if apart:
+        repeater = _cheap_repeater(_fuse(graph, best.options, best.limit, Forms(), apart))
+        schedule = repeater.schedule()
+        if schedule.cost - plain.cost <= most:
+            repeaters.append(repeater)
+            alternatives.append((schedule, partial(repeater.measure, strategy=strategy)))
+    search = Search(alternatives, most)
     before, found = search.plain, search.lowest
     if found.planned >= before.planned:
         return best.program()
+    repeater = repeaters[found.alternative]
     again = repeater.report(found.arrangement, before.planned)
     return replace(repeater.program(found.arrangement), recomputed=again)
+
+
+def _cheap_repeater(fused: _Fused) -> Repeater:
+    return Repeater(fused.part, fused.storage, fused.sequence, fused.options, {}, cheap=True)
+
+
+def _ends(fused: _Fused, schedule: Schedule) -> frozenset[str]:
+    """Where epilogues had better end, so that what they make of one value can be made again from it."""
+    spaces = [space for group in fused.sequence for space in group.spaces]
+    sizes = {value.name: cost.nbytes(value, fused.options) for value in fused.part.graph.values()}
+    return ends(spaces, schedule, sizes)
 
 
 def _trains(graph: Graph) -> bool:
@@ -105,6 +129,8 @@ class _Fused:
     apart: tuple[Partition, Sequence[Group]]
     """The same before horizontal fusion."""
     options: FusionOptions
+    limit: int
+    """The bytes below which horizontal fusion kept the peak."""
     peak: int
     """The most bytes of the arena that are live at one step, symbolic dimensions at their assumed size."""
 
@@ -112,9 +138,11 @@ class _Fused:
         return self.binder.shared_program(self.sequence)
 
 
-def _fuse(graph: Graph, options: FusionOptions, limit: int, forms: Forms) -> _Fused:
-    """One attempt; horizontal fusion keeps the peak below `limit` bytes."""
-    part = partition(graph, options)
+def _fuse(
+    graph: Graph, options: FusionOptions, limit: int, forms: Forms, apart: frozenset[str] = frozenset()
+) -> _Fused:
+    """One attempt; horizontal fusion keeps the peak below `limit` bytes. apart: values at which epilogues end."""
+    part = partition(graph, options, apart)
     loops = loops_of(part, forms)
     storage, copies = assign(part, loops, options.in_place)
     groups = [Group(number, [space], [loops[number]]) for number, space in part.spaces.items()]
@@ -123,13 +151,13 @@ def _fuse(graph: Graph, options: FusionOptions, limit: int, forms: Forms) -> _Fu
     def estimate(found: list[Group]) -> int:
         return estimated_peak(part, storage, found, options)
 
-    apart = replace(part, reach=part.reach.copy()), list(groups)
+    alone = replace(part, reach=part.reach.copy()), list(groups)
     if options.enabled and options.horizontal:
         groups = fuse_horizontally(part, groups, options, estimate, limit)
     binder = Binder(part, storage, options)
     sequence = binder.ordered(groups)
     binder.share(sequence)
-    return _Fused(part, storage, binder, sequence, apart, options, binder.live_peak(sequence))
+    return _Fused(part, storage, binder, sequence, alone, options, limit, binder.live_peak(sequence))
 
 
 def loops_of(part: Partition, forms: Forms) -> dict[int, Loops]:

@@ -77,15 +77,16 @@ class Partition:
         return list(dict.fromkeys(self.reach.find(number) for number in self.writers.get(value, ())))
 
 
-def partition(graph: Graph, options: FusionOptions) -> Partition:
-    """Place every live node of a graph."""
-    return _Partitioner(graph, options).run()
+def partition(graph: Graph, options: FusionOptions, ends: frozenset[str] = frozenset()) -> Partition:
+    """Place every live node of a graph; `ends` are values that are stored, and what follows has kernels of its own."""
+    return _Partitioner(graph, options, ends).run()
 
 
 class _Partitioner:
-    def __init__(self, graph: Graph, options: FusionOptions) -> None:
+    def __init__(self, graph: Graph, options: FusionOptions, ends: frozenset[str]) -> None:
         self.graph = graph
         self.options = options
+        self.ends = ends
         self.reach = Reachability()
         self.spaces: dict[int, Space] = {}
         self.readers: dict[str, list[int]] = {}
@@ -236,6 +237,11 @@ class _Partitioner:
     def place_compute(self, node: Node, used: Sequence[Value]) -> None:
         for value in used:
             self.merge_readers(value)
+        if node.outputs[0].name in self.ends:
+            for space in self.all_readers(used):
+                self.decide(node, space, False, "its readers can run again only apart from it")
+            self.open_space(node, used)
+            return
         readers = self.all_readers(used)
         whole = [space for value in used for space in self.whole_readers_of(value)]
         must_store = bool(whole) or any(value.name in self.stored for value in used)

@@ -37,12 +37,15 @@ class Found:
 class Search:
     """Looks for arrangements of one program, whose launch order has these alternatives, under any limit.
 
-    most: the cost that they may add; without it what the program itself costs.
+    most: the cost that they may add to the first alternative's; without it what the program itself costs.
     """
 
     def __init__(self, alternatives: Sequence[tuple[Schedule, Measure]], most: int | None = None) -> None:
+        first = alternatives[0][0].cost
         self._alternatives = [
-            _Alternative(schedule, measure, schedule.cost if most is None else most)
+            _Alternative(
+                schedule, measure, first + most - schedule.cost if most is not None else schedule.cost
+            )
             for schedule, measure in alternatives
         ]
 
@@ -87,9 +90,11 @@ class Search:
         chosen = sorted(allowed, key=lambda item: item[:3])[:PLANNED]
         tried = [Found(number, found, self._alternatives[number].size(found)) for *_, number, found in chosen]
         enough = NEAR * min(found.planned for found in tried)
-        return min(
-            (found for found in tried if found.planned <= enough), key=lambda found: found.arrangement.cost
-        )
+        return min((found for found in tried if found.planned <= enough), key=self._cost)
+
+    def _cost(self, found: Found) -> int:
+        """Of all launches of an alternative, those that are added among them."""
+        return self._alternatives[found.alternative].schedule.cost + found.arrangement.cost
 
     def _each(self) -> Iterator[tuple[int, _Alternative]]:
         return enumerate(self._alternatives)
