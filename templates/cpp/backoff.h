@@ -76,8 +76,9 @@ class gc_run_pace {
     const int64_t fastest = gc_get(pace_.fastest);
     if (fastest == 0 || taken < fastest) gc_put(pace_.fastest, taken);
     const int64_t alone = gc_get(pace_.alone);
-    const bool starved = watched_ && GC_WORK_CLOCK() - worked_ < taken * threads_ / 8 * 7;
-    if (starved || (fastest != 0 && taken > 4 * fastest + kPatience) || (alone != 0 && taken > 2 * alone + kPatience)) {
+    if (watched_ && GC_WORK_CLOCK() - worked_ < taken * threads_ / 8 * 7) {
+      gc_put(pace_.serial_left, 1);
+    } else if ((fastest != 0 && taken > 4 * fastest + kPatience) || (alone != 0 && taken > 2 * alone + kPatience)) {
       gc_put(pace_.stalled, taken);
       gc_put(pace_.serial_left, gc_get(pace_.serial_next));
       if (gc_get(pace_.serial_next) < kLongest) gc_put(pace_.serial_next, 2 * gc_get(pace_.serial_next));
