@@ -98,31 +98,37 @@ GC_NOINLINE void gc_winograd_stage(const gc_winograd_window<T>& s, int64_t top, 
   }
 }
 
+// B^T x B for one tile and one register of lanes; rows and columns of the image lie `row` and `column` apart.
+template <class T>
+GC_INLINE void gc_winograd_image_tile(const T* from, int64_t row, int64_t column, T* to, int64_t point) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  vec half[6][6];
+#pragma GCC unroll 6
+  for (int x = 0; x < 6; ++x) {
+    vec line[6], points[6];
+#pragma GCC unroll 6
+    for (int y = 0; y < 6; ++y) line[y] = *(const memory*)(from + y * row + x * column);
+    gc_winograd_image<T>(line, points);
+#pragma GCC unroll 6
+    for (int y = 0; y < 6; ++y) half[y][x] = points[y];
+  }
+#pragma GCC unroll 6
+  for (int y = 0; y < 6; ++y) {
+    vec points[6];
+    gc_winograd_image<T>(half[y], points);
+#pragma GCC unroll 6
+    for (int x = 0; x < 6; ++x) *(vec*)(to + (y * 6 + x) * point) = points[x];
+  }
+}
+
 // B^T x B for the tiles of a staged piece.
 template <class T>
 GC_NOINLINE void gc_winograd_image_tiles(int64_t tiles, const T* from, T* to, int64_t tile_step, int64_t point) {
-  typedef gc_vector<T> vec;
   constexpr int64_t L = GC_LANES(T);
   const int64_t row = (4 * tiles + 2) * L;
-  for (int64_t tile = 0; tile < tiles; ++tile, from += 4 * L, to += tile_step) {
-    vec half[6][6];
-#pragma GCC unroll 6
-    for (int x = 0; x < 6; ++x) {
-      vec column[6], points[6];
-#pragma GCC unroll 6
-      for (int y = 0; y < 6; ++y) column[y] = *(const vec*)(from + y * row + x * L);
-      gc_winograd_image<T>(column, points);
-#pragma GCC unroll 6
-      for (int y = 0; y < 6; ++y) half[y][x] = points[y];
-    }
-#pragma GCC unroll 6
-    for (int y = 0; y < 6; ++y) {
-      vec points[6];
-      gc_winograd_image<T>(half[y], points);
-#pragma GCC unroll 6
-      for (int x = 0; x < 6; ++x) *(vec*)(to + (y * 6 + x) * point) = points[x];
-    }
-  }
+  for (int64_t tile = 0; tile < tiles; ++tile, from += 4 * L, to += tile_step)
+    gc_winograd_image_tile<T>(from, row, L, to, point);
 }
 
 // A^T m A for the tiles of a piece: to[pixel][lanes], `rows` rows of `columns` pixels.

@@ -12,30 +12,6 @@
 #include "channels_last.h"
 #include "winograd.h"
 
-// B^T x B for one tile and one register of channels; rows and columns of the image lie `row` and `column` apart.
-template <class T>
-GC_INLINE void gc_pixels_image_tile(const T* from, int64_t row, int64_t column, T* to, int64_t point) {
-  typedef gc_vector<T> vec;
-  typedef gc_vector_unaligned<T> memory;
-  vec half[6][6];
-#pragma GCC unroll 6
-  for (int x = 0; x < 6; ++x) {
-    vec line[6], points[6];
-#pragma GCC unroll 6
-    for (int y = 0; y < 6; ++y) line[y] = *(const memory*)(from + y * row + x * column);
-    gc_winograd_image<T>(line, points);
-#pragma GCC unroll 6
-    for (int y = 0; y < 6; ++y) half[y][x] = points[y];
-  }
-#pragma GCC unroll 6
-  for (int y = 0; y < 6; ++y) {
-    vec points[6];
-    gc_winograd_image<T>(half[y], points);
-#pragma GCC unroll 6
-    for (int x = 0; x < 6; ++x) *(vec*)(to + (y * 6 + x) * point) = points[x];
-  }
-}
-
 // A tile at the edge, or of fewer channels than lanes: to[6][6][lanes], zero beside the image.
 template <class T>
 GC_NOINLINE void gc_pixels_stage(const gc_conv_shape& s, const T* image, int64_t top, int64_t left, int64_t channels,
@@ -81,11 +57,11 @@ GC_NOINLINE void gc_pixels_image_block(const gc_conv_shape& s, const gc_winograd
         for (int64_t i = 0; i < 6; ++i)
           for (int64_t j = 6; j < 10; ++j)
             __builtin_prefetch(whole + ((top + i) * s.width + left + j) * s.in_channels + c);
-        gc_pixels_image_tile(whole + (top * s.width + left) * s.in_channels + c, s.width * s.in_channels, s.in_channels,
-                             to, z.image_point);
+        gc_winograd_image_tile(whole + (top * s.width + left) * s.in_channels + c, s.width * s.in_channels,
+                               s.in_channels, to, z.image_point);
       } else {
         gc_pixels_stage(s, whole + c, top, left, channels, stage);
-        gc_pixels_image_tile<T>(stage, 6 * L, L, to, z.image_point);
+        gc_winograd_image_tile<T>(stage, 6 * L, L, to, z.image_point);
       }
     }
   }
