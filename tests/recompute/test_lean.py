@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 import graphc as mx
 from graphc.driver.compile import Options, compile, lower
@@ -14,7 +13,7 @@ from graphc.passes.fusion.fuse import fuse_again
 from graphc.passes.plan import plan
 from graphc.symbol.trace import trace
 from support.deep_networks import chain, transformer, values
-from support.same_bits import run, same_bits
+from support.same_bits import run, same_bits, same_steps
 
 EAGER = FusionOptions(thrifty_peak=0)
 NETWORKS = {
@@ -106,12 +105,4 @@ def test_compiled_steps_keep_every_bit() -> None:
     assert lean.program.recomputed is not None and plain.program.recomputed is None
     assert lean.plan().size < plain.plan().size
     assert lean.memory()["recompute"]["plain_arena"] > lean.memory()["arena"]["planned"]
-    results = []
-    for executable in (plain, lean):
-        executable.set_states({name: states[name].clone() for name in executable.states})
-        executable.seed(3)
-        data = {item.name: states[item.name] for item in executable.data_inputs}
-        outputs = [executable.run(**data)["softmax_output"] for _ in range(3)]
-        results.append([*outputs, *executable.states.values()])
-    for one, other in zip(*results, strict=True):
-        assert torch.equal(one, other) and not one.isnan().any()
+    same_steps(plain, lean, states)

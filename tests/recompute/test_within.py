@@ -4,7 +4,6 @@ import re
 from functools import cache
 
 import pytest
-import torch
 
 import graphc as mx
 from graphc.diagnostics import GraphcError
@@ -20,6 +19,7 @@ from graphc.passes.split import split
 from graphc.symbol.trace import trace
 from graphc.training import training_graph
 from support.deep_networks import chain, transformer, values
+from support.same_bits import same_steps
 
 ROWS = 64
 
@@ -160,12 +160,4 @@ def test_compiled_steps_keep_every_bit(budget: str) -> None:
     assert report["recompute"]["plain_arena"] == plain.plan().size
     frame = within_budget.backend.frame({})
     assert frame._arena.nbytes == report["arena"]["planned"]
-    results = []
-    for executable in (plain, within_budget):
-        executable.set_states({name: states[name].clone() for name in executable.states})
-        executable.seed(3)
-        data = {item.name: states[item.name] for item in executable.data_inputs}
-        outputs = [executable.run(**data)["softmax_output"] for _ in range(3)]
-        results.append([*outputs, *executable.states.values()])
-    for one, other in zip(*results, strict=True):
-        assert torch.equal(one, other) and not one.isnan().any()
+    same_steps(plain, within_budget, states)
