@@ -190,8 +190,9 @@ GC_NOINLINE void gc_winograd_products(const gc_winograd_sizes<T>& z, int64_t til
   for (int64_t point = 0; point < GC_POINTS; ++point, weight += weight_point)
     for (int64_t k = begin; k < end; k += depth) {
       const int64_t steps = gc_min_of(depth, end - k), in = k - begin;
-      const gc_panels<T> panels = {weight + in * W, W * panel, W, weight + last * panel + in * width, width, nullptr};
-      for (int64_t t = 0; t < tiles;) {
+      gc_panels<T> panels = {weight + in * W, W * panel, W, weight + last * panel + in * width, width, nullptr,
+                             gc_panels_ahead<T>};
+      for (int64_t t = 0; t < tiles; panels.ahead = 0) {
         const int64_t left = tiles - t;
         const int64_t rows = left == GC_TILE_ROWS + 2 ? left / 2 : gc_min_of<int64_t>(left, GC_TILE_ROWS);
         gc_row_panel<T, false>(rows, outputs, steps, image + point * z.image_point + t * z.image_row + k, z.image_row, 1,
