@@ -169,24 +169,6 @@ GC_NOINLINE void gc_tile_lines(int64_t lines, int64_t run, const T* GC_RESTRICT 
     for (int j = 0; j < V; ++j) *(memory*)(c + i * c_row + j * L) = sum[i][j];
 }
 
-// Up to GC_TILE_ROWS pixels: one full tile, or the binary digits of their number as smaller ones.
-template <class T, int V>
-GC_INLINE void gc_tile_line_rows(int64_t rows, int64_t lines, int64_t run, const T* a, int64_t a_line, int64_t a_row,
-                                 const T* b, T* c, int64_t c_row) {
-  if (rows == GC_TILE_ROWS) return gc_tile_lines<T, GC_TILE_ROWS, V>(lines, run, a, a_line, a_row, b, c, c_row);
-#define GC_TILE_STEP(R)                                                    \
-  if (rows & R) {                                                          \
-    gc_tile_lines<T, R, V>(lines, run, a, a_line, a_row, b, c, c_row);     \
-    a += R * a_row;                                                        \
-    c += R * c_row;                                                        \
-  }
-#if GC_TILE_ROWS > 8
-  GC_TILE_STEP(8)
-#endif
-  GC_TILE_STEP(4) GC_TILE_STEP(2) GC_TILE_STEP(1)
-#undef GC_TILE_STEP
-}
-
 // Lines of the padded image from `top` on, each of `pitch` elements from the padding on the left.
 template <class T>
 GC_NOINLINE void gc_pixels_copy_lines(const gc_conv_shape& s, const T* image, int64_t top, int64_t lines, int64_t pitch,
@@ -230,10 +212,14 @@ void gc_pixels_lines_of(const gc_conv_shape& s, const T* x, const T* packed, con
           for (int64_t j = 0; j < columns; j += W) {
             const T* weight = packed + (n + j) * s.filter();
             const int64_t line = s.dilation_height * pitch;
-            if (columns - j > L)
-              gc_tile_line_rows<T, 2>(rows, s.kernel_height, run, from, line, step, weight, work.sums + j, GC_BLOCK_COLUMNS);
-            else
-              gc_tile_line_rows<T, 1>(rows, s.kernel_height, run, from, line, step, weight, work.sums + j, GC_BLOCK_COLUMNS);
+            gc_in_tiles(rows, [&](auto height, int64_t first) {
+              constexpr int high = decltype(height)::rows;
+              T* const to = work.sums + first * GC_BLOCK_COLUMNS + j;
+              if (columns - j > L)
+                gc_tile_lines<T, high, 2>(s.kernel_height, run, from + first * step, line, step, weight, to, GC_BLOCK_COLUMNS);
+              else
+                gc_tile_lines<T, high, 1>(s.kernel_height, run, from + first * step, line, step, weight, to, GC_BLOCK_COLUMNS);
+            });
           }
           const int64_t pixel = (image * s.out_height + y) * s.out_width + at;
           for (int64_t i = 0; i < rows; ++i)

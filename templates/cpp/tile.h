@@ -162,27 +162,35 @@ struct gc_panels {
   }
 };
 
-// Up to GC_TILE_ROWS rows: one full tile, or the rows' binary digits as smaller ones.
+template <int R>
+struct gc_height {
+  static constexpr int rows = R;
+};
+
+// Calls tile(gc_height<R>, first) for the tiles of up to GC_TILE_ROWS rows: a full one, one of up to 8, or two that are
+// as even as they can be. A tile of fewer than 4 rows has too few sums in flight, so none is cut off another.
+template <class Tile>
+GC_INLINE void gc_in_tiles(int64_t rows, const Tile& tile) {
+  if (rows == GC_TILE_ROWS) return tile(gc_height<GC_TILE_ROWS>{}, (int64_t)0);
+  for (int64_t first = 0, high = rows > 8 ? (rows + 1) / 2 : rows; first < rows; first += high, high = rows - first) {
+#define GC_HEIGHT(R) \
+  if (high == R) tile(gc_height<R>{}, first);
+    GC_HEIGHT(1) GC_HEIGHT(2) GC_HEIGHT(3) GC_HEIGHT(4) GC_HEIGHT(5)
+#if GC_TILE_ROWS > 8
+    GC_HEIGHT(6) GC_HEIGHT(7) GC_HEIGHT(8)
+#endif
+#undef GC_HEIGHT
+  }
+}
+
 template <class T, int V, int Reads>
 GC_INLINE void gc_tile_rows(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_col, const T* b,
                             int64_t b_row, const int32_t* offsets, T* c, int64_t c_row, bool accumulate,
                             int64_t b_ahead) {
-  if (rows == GC_TILE_ROWS) {
-    gc_tile<T, GC_TILE_ROWS, V, Reads>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate, b_ahead);
-    return;
-  }
-#define GC_TILE_STEP(R)                                                                                 \
-  if (rows & R) {                                                                                       \
-    gc_tile<T, R, V, Reads>(depth, a, a_row, a_col, b, b_row, offsets, c, c_row, accumulate, b_ahead); \
-    b_ahead = 0;                                                                                        \
-    a += R * a_row;                                                                                     \
-    c += R * c_row;                                                                                     \
-  }
-#if GC_TILE_ROWS > 8
-  GC_TILE_STEP(8)
-#endif
-  GC_TILE_STEP(4) GC_TILE_STEP(2) GC_TILE_STEP(1)
-#undef GC_TILE_STEP
+  gc_in_tiles(rows, [&](auto height, int64_t first) {
+    gc_tile<T, decltype(height)::rows, V, Reads>(depth, a + first * a_row, a_row, a_col, b, b_row, offsets,
+                                                 c + first * c_row, c_row, accumulate, first ? 0 : b_ahead);
+  });
 }
 
 // What the next panel will read of A, to be fetched while this one computes: runs of `length` elements.

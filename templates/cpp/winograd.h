@@ -194,7 +194,9 @@ GC_NOINLINE void gc_winograd_products(const gc_winograd_sizes<T>& z, int64_t til
                              gc_panels_ahead<T>};
       for (int64_t t = 0; t < tiles; panels.ahead = 0) {
         const int64_t left = tiles - t;
-        const int64_t rows = left == GC_TILE_ROWS + 2 ? left / 2 : gc_min_of<int64_t>(left, GC_TILE_ROWS);
+        // Two even heights rather than a full one and up to 3 rows.
+        const bool even = left > GC_TILE_ROWS && left < GC_TILE_ROWS + 4;
+        const int64_t rows = even ? (left + 1) / 2 : gc_min_of<int64_t>(left, GC_TILE_ROWS);
         gc_row_panel<T, false>(rows, outputs, steps, image + point * z.image_point + t * z.image_row + k, z.image_row, 1,
                                panels, sums + point * z.sums_point + t * z.sums_row, z.sums_row, k > 0, gc_ahead<T>{});
         t += rows;
