@@ -1,6 +1,7 @@
 """Pooling and its gradients in short rows: what lies outside, the first of equals, NaN and infinity, odd sizes."""
 
 import itertools
+import re
 
 import numpy as np
 import torch
@@ -63,3 +64,32 @@ def test_pooling_agrees_with_float64() -> None:
 def test_short_rows_are_read_from_tiles() -> None:
     generated = generate(fuse(pooled(6, 33, 3, 2, 1)))
     assert "gc_fill_row" in dict(generated.files)[f"{generated.name}.cpp"]
+
+
+def scaled(height: int, width: int, kernel: int, stride: int, pad: int) -> Graph:
+    """The maximum and the mean of what a normalisation leaves of x: numbers of a channel stand inside the window."""
+    b = Builder("scaled")
+    x = b.input("x", TensorType(DType.F32, (2, 3, height, width)))
+    scale, shift = (
+        b.emit("broadcast", b.input(name, TensorType(DType.F32, (3,))), shape=x.type.shape, axes=(1,))
+        for name in ("scale", "shift")
+    )
+    window = {
+        "kernel": (kernel, kernel), "stride": (stride, stride), "pad_low": (pad, pad), "pad_high": (pad, pad)
+    }  # fmt: skip
+    data = b.maximum(b.add(b.mul(x, scale), shift), 0.0)
+    y, index = b.emit_all("max_pool", data, **window)
+    return b.finish({"y": y, "index": index, "mean": b.emit("window_sum", data, **window)})
+
+
+def test_what_a_channel_shares_is_read_before_the_lanes() -> None:
+    graphs = [scaled(*shape) for shape in SHAPES]
+    programs = [fuse(graph) for graph in graphs]
+    given = [inputs_of(graph, special=True) for graph in graphs]
+    for graph, inputs, got in zip(graphs, given, NativeGraphs(programs).run(given, {}), strict=True):
+        compare(graph, inputs, got, str(graph.inputs[0].value.type))
+    for program in programs[2:]:
+        generated = generate(program)
+        source = dict(generated.files)[f"{generated.name}.cpp"]
+        loops = [match[0] for match in re.finditer(r"#pragma omp simd\n( *)for .*?\n\1}", source, re.DOTALL)]
+        assert loops and not any("scale[" in loop or "shift[" in loop for loop in loops)

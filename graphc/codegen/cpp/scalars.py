@@ -145,7 +145,8 @@ class ScalarPrinter:
                 other = literal(statement.other, statement.dtype)
                 if (kept := self.env.get(_kept_key(statement))) is not None:
                     return f"gc_keep({kept} + {self.env[str(self.schedule.vector)]}], {other})"
-                return f"{self.condition(statement.guards)} ? {access} : {other}"
+                steady = self.env.get(_steady_key(statement), access)
+                return f"{self.condition(statement.guards)} ? {steady} : {other}"
             case IndexValue():
                 text = affine_text(statement.expression, self.env)
                 return f"({TYPES[statement.dtype]})({text})"
@@ -202,6 +203,37 @@ class ScalarPrinter:
                     self.env[key] = name
             if isinstance(statement, Load) and self._is_kept_or_not(statement):
                 self._hoist_kept(statement)
+            elif isinstance(statement, Load) and self._is_steady(statement):
+                self._hoist_steady(statement)
+
+    def _is_steady(self, load: Load) -> bool:
+        """True where all lanes whose guards hold read one element, whose place these guards say nothing of.
+
+        GCC vectorises a choice between two values, but hardly one between a value and reading memory. Each guard must
+        hold somewhere, as the element is then read wherever the lanes are.
+        """
+        (index,) = load.index
+        varying = [guard for guard in load.guards if guard_key(guard) not in self.env]
+        if not varying or self.unravelled or load.dtype in (DType.F16, DType.BF16):
+            return False
+        place = set(index.variables)
+        return (
+            all(variable in self.env for variable in place)
+            and not any(self.walks_lanes(self.analysis.axes.get(v, (v,))) for v in place)
+            and all(not place & set(guard.expression.variables) for guard in varying)
+            and all(isinstance(g.low, int) and isinstance(g.high, int) and g.low < g.high for g in varying)
+        )
+
+    def _hoist_steady(self, load: Load) -> None:
+        """Print the element that all lanes read."""
+        if _steady_key(load) in self.env:
+            return
+        known = [guard for guard in load.guards if guard_key(guard) in self.env]
+        element, name = self._element(load), self.names.new(load.name)
+        if known:
+            element = f"{self.condition(known)} ? {element} : {literal(load.other, load.dtype)}"
+        self.out.line(f"const {TYPES[load.dtype]} {name} = {element};")
+        self.env[_steady_key(load)] = name
 
     def _is_kept_or_not(self, load: Load) -> bool:
         """True where a lane loop reads a run of floats, or none of it: GCC vectorises no choice by one bool.
@@ -264,6 +296,10 @@ def is_short_power(exponent: Constant) -> bool:
 
 def _kept_key(load: Load) -> str:
     return f"kept {load.name}"
+
+
+def _steady_key(load: Load) -> str:
+    return f"steady {load.name}"
 
 
 def guard_key(guard: Guard) -> str:
