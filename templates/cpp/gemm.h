@@ -8,7 +8,7 @@
 //                    for (int64_t i = 0; i < count; ++i) y[m * N + n + i] = gc_max(acc[i] + bias[n + i], 0.0f);
 //                  });
 //   gc_gemm_batched<float>(batch, M, N, K, A, a_batch, B, b_batch, [&](int64_t batch, int64_t m, ...) {...});
-//   gc_contract<float>(M, N, K, left, right, epilogue);   // operands of any kind, see "Operands" below
+//   gc_contract<float>(M, N, K, left, right, epilogue);   // operands of any kind, see operands.h
 //
 // Layout     element (row, col) of a matrix lies at data[row * row_stride + col * col_stride]; any strides, also 0, so
 // a
@@ -23,141 +23,13 @@
 #ifndef GC_GEMM_H
 #define GC_GEMM_H
 
-#include "packed.h"
+#include "strips.h"
 #include "team.h"
 
 extern "C" int omp_get_max_threads(void) noexcept;
 extern "C" int omp_get_num_threads(void) noexcept;
 extern "C" int omp_get_thread_num(void) noexcept;
 extern "C" int omp_in_parallel(void) noexcept;
-
-// ---- Operands ----
-//
-// A left operand has   rows(m, rows, k, depth, reuse, scratch) -> gc_rows: where those rows lie, copied to scratch or
-//                      not (scratch holds GC_TILE_ROWS * (GC_DEEPEST + 16) elements; reuse is the columns of C);
-//                      ahead(m, rows, k, depth) -> gc_ahead: what rows() will read.
-// A right operand has  pack(k, depth, n, columns, width, out): out[i * width + j] = B[k + i, n + j], and zero for
-//                      columns <= j < width;
-//                      direct(rows, depth), whether B[k, n .. n + lanes) may be loaded in place instead;
-//                      at(k, n) and row_stride, used then;
-//                      or else gathers = true and panels(k, n, columns), where its rows are found by offsets;
-//                      or it is a gc_packed, laid out before.
-
-template <class Right>
-constexpr bool gc_is_packed = false;
-template <class T, int Reads>
-constexpr bool gc_is_packed<gc_packed<T, Reads>> = true;
-
-template <class Right, class = void>
-constexpr int gc_reads_of = Right::gathers ? GC_GATHERED : GC_ROWS;
-template <class Right>
-constexpr int gc_reads_of<Right, decltype((void)Right::reads)> = Right::reads;
-
-template <class T>
-struct gc_rows {
-  const T* data;
-  int64_t row, column;
-};
-
-template <class T, class S = T>
-struct gc_matrix;
-
-template <class T>
-struct gc_matrix<T, T> {
-  const T* data;
-  int64_t row_stride, col_stride;
-  static constexpr bool gathers = false;
-
-  const T* at(int64_t row, int64_t col) const { return data + row * row_stride + col * col_stride; }
-
-  gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t reuse, T* scratch) const {
-    const T* from = at(m, k);
-    // Rows a power of two apart would fight for the same cache lines; a column's elements lie apart. Few columns do not
-    // pay for a copy.
-    bool clash = row_stride * (int64_t)sizeof(T) % 2048 == 0 && col_stride == 1;
-    if (rows == 1 || (!clash && (col_stride == 1 || reuse <= 128))) return {from, row_stride, col_stride};
-    return copy_rows(from, rows, depth, scratch);
-  }
-
-  // A transposed operand, rows close together: many tiles of it are copied at a time, in the order in which it lies.
-  bool lies_across(int64_t reuse) const { return row_stride == 1 && col_stride != 1 && reuse > 128; }
-
-  // out[i * depth + k * high + j] = A[m + i + j, k] for tiles of `high` rows from i on, the last one of what is left.
-  void copy_across(int64_t m, int64_t rows, int64_t k, int64_t depth, T* out) const {
-    const int64_t whole = rows / GC_TILE_ROWS * GC_TILE_ROWS;
-    for (int64_t step = 0; step < depth; ++step) {
-      const T* from = at(m, k + step);
-      T* to = out + step * GC_TILE_ROWS;
-      for (int64_t i = 0; i < rows; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(from + 16 * col_stride + i);
-      for (int64_t i = 0; i < whole; i += GC_TILE_ROWS)
-        __builtin_memcpy(to + i * depth, from + i, GC_TILE_ROWS * sizeof(T));
-      for (int64_t i = whole; i < rows; ++i) out[whole * depth + step * (rows - whole) + i - whole] = from[i];
-    }
-  }
-
-  gc_ahead<T> ahead(int64_t m, int64_t rows, int64_t k, int64_t depth) const {
-    return {col_stride == 1 && rows > 0 ? at(m, k) : nullptr, rows, row_stride, depth};
-  }
-
-  gc_rows<T> copy_rows(const T* from, int64_t rows, int64_t depth, T* scratch) const {
-    if (col_stride == 1) {
-      constexpr int64_t step = GC_DEEPEST(T) + 16;
-      for (int64_t i = 0; i < rows; ++i) __builtin_memcpy(scratch + i * step, from + i * row_stride, depth * sizeof(T));
-      return {scratch, step, 1};
-    }
-    for (int64_t k = 0; k < depth; ++k)
-      for (int64_t i = 0; i < rows; ++i) scratch[k * rows + i] = from[k * col_stride + i * row_stride];
-    return {scratch, 1, rows};
-  }
-
-  // In place where few rows use B, or where the block lies close together and its rows do not clash.
-  bool direct(int64_t rows, int64_t depth) const {
-    int64_t bytes = row_stride * (int64_t)sizeof(T);
-    return col_stride == 1 && (rows <= 2 * GC_TILE_ROWS || (bytes * depth <= (1 << 17) && bytes % 1024 != 0));
-  }
-
-  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
-    gc_pack_panel(at(k, n), row_stride, col_stride, depth, columns, width, out);
-  }
-};
-
-// A matrix of another type S than the sums': converted when it is packed or copied, which happens once a block.
-template <class T, class S>
-struct gc_matrix {
-  const S* data;
-  int64_t row_stride, col_stride;
-  static constexpr bool gathers = false;
-
-  const T* at(int64_t, int64_t) const { return nullptr; }
-  bool direct(int64_t, int64_t) const { return false; }
-  gc_ahead<T> ahead(int64_t, int64_t, int64_t, int64_t) const { return {}; }
-
-  gc_rows<T> rows(int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t, T* scratch) const {
-    constexpr int64_t step = GC_DEEPEST(T) + 16;
-    const S* from = data + m * row_stride + k * col_stride;
-    for (int64_t i = 0; i < rows; ++i) gc_convert(depth, from + i * row_stride, col_stride, scratch + i * step);
-    return {scratch, step, 1};
-  }
-
-  void pack(int64_t k, int64_t depth, int64_t n, int64_t columns, int64_t width, T* out) const {
-    const S* from = data + k * row_stride + n * col_stride;
-    if (row_stride == 1 && col_stride != 1) {
-      alignas(64) T along[GC_TILE_VECTORS * GC_LANES(T) * GC_DEEPEST(T)];
-      for (int64_t j = 0; j < columns; ++j) gc_convert(depth, from + j * col_stride, 1, along + j * depth);
-      gc_transpose(columns, depth, along, depth, out, width);
-      return;
-    }
-    for (int64_t i = 0; i < depth; ++i) {
-      gc_convert(columns, from + i * row_stride, col_stride, out + i * width);
-      for (int64_t j = columns; j < width; ++j) out[i * width + j] = 0;
-    }
-  }
-};
-
-template <class Right>
-constexpr bool gc_is_matrix = false;
-template <class T, class S>
-constexpr bool gc_is_matrix<gc_matrix<T, S>> = true;
 
 // ---- a region of C on one thread ----
 
@@ -176,34 +48,6 @@ GC_INLINE gc_rows<T> gc_left_rows(const Left& left, int64_t m, int64_t done, int
     }
   }
   return left.rows(m + done, rows, k, depth, reuse, work.left);
-}
-
-// Packs B[k .. k + depth, n .. n + columns), or points into it.
-template <class T, class Right>
-GC_NOINLINE gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_t k, int64_t depth, int64_t n,
-                                        int64_t columns, T* out) {
-  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
-  if constexpr (gc_is_packed<Right>) return right.panels(k, depth, n, columns);
-  else if constexpr (Right::gathers) return right.panels(k, n, columns);
-  else {
-    int64_t last = columns > 0 ? (columns - 1) / W * W : 0;
-    int64_t width = columns - last > L ? W : L;
-    if (right.direct(rows, depth)) {
-      const T* from = right.at(k, n);
-      const int64_t ahead = 16 * right.row_stride;
-      if (columns % L == 0) return {from, W, right.row_stride, from + last, right.row_stride, nullptr, ahead};
-      right.pack(k, depth, n + last, columns - last, width, out);
-      return {from, W, right.row_stride, out, width, nullptr, ahead};
-    }
-    for (int64_t j = 0; j < last; j += W) right.pack(k, depth, n + j, W, W, out + j * depth);
-    right.pack(k, depth, n + last, columns - last, width, out + last * depth);
-    return {out, W * depth, W, out + last * depth, width, nullptr, gc_panels_ahead<T>};
-  }
-}
-
-GC_INLINE int64_t gc_even_block(int64_t extent, int64_t limit, int64_t multiple) {
-  int64_t blocks = gc_max_of<int64_t>(1, gc_ceil_div(extent, limit));
-  return gc_max_of(multiple, gc_round_up(gc_ceil_div(extent, blocks), multiple));
 }
 
 // A few rows against a packed operand: it streams through the caches once, panel by panel, each for all rows.
@@ -331,9 +175,13 @@ void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t 
   constexpr int64_t unit = GC_LANES(T) * (gc_is_packed<Right> ? GC_TILE_VECTORS : 1);
   const int64_t i = part / grid.columns, j = part % grid.columns;
   const int64_t step = gc_round_up(gc_ceil_div(n, grid.columns), unit);
-  gc_contract_region<T, gc_is_matrix<Right> || gc_is_packed<Right>>(
-      m * i / grid.rows, m * (i + 1) / grid.rows, gc_min_of(n, j * step), gc_min_of(n, (j + 1) * step), k, left, right,
-      finish);
+  constexpr bool matrices = gc_is_matrix<Right> || gc_is_packed<Right>;
+  const int64_t m_begin = m * i / grid.rows, m_end = m * (i + 1) / grid.rows;
+  const int64_t n_begin = gc_min_of(n, j * step), n_end = gc_min_of(n, (j + 1) * step);
+  if constexpr (matrices)
+    if (m_end - m_begin > 2 * GC_TILE_ROWS && n_end - n_begin > 4 * GC_TILE_VECTORS * GC_LANES(T))
+      return gc_contract_strips<T>(m_begin, m_end, n_begin, n_end, k, left, right, finish);
+  gc_contract_region<T, matrices>(m_begin, m_end, n_begin, n_end, k, left, right, finish);
 }
 
 // All threads of a team (team.h) call it: each computes its blocks of C, and none waits for the others.

@@ -25,6 +25,7 @@
 #define GC_BLOCK_DEPTH(T) (GC_RIGHT_BYTES / 512 / (int64_t)sizeof(T))  // of longer ones, made block by block
 #define GC_BLOCK_COLUMNS 384
 #define GC_SUMS(T) ((9 << 16) / (int64_t)sizeof(T))            // that wait in the workspace between blocks of k
+#define GC_STRIP_DEPTH 512     // from here on a tile of sums pays for a call of the epilogue
 #define GC_FINISH_COLUMNS 128  // finished at once: a panel of rows of these lies in L1
 #define GC_MOST_COLUMNS 1024
 #define GC_MOST_OFFSETS 8192
@@ -97,8 +98,8 @@ GC_INLINE Vector gc_spread_packet(const T* from) {
 
 // c[R][V lanes] (+)= a[R][depth] b[depth][V lanes]. Scalars of A are broadcast, so A may lie in any strides.
 // Row k of B lies b_row further than row k - 1, or, where it is gathered, at b + offsets[k]. B is fetched `b_ahead`
-// elements ahead of its use: it streams from memory or from L2.
-template <class T, int R, int V, int Reads>
+// elements ahead of its use: it streams from memory or from L2. Strip: a_row is 1, a_col is R, and A is fetched ahead too.
+template <class T, int R, int V, int Reads, bool Strip = false>
 GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, int64_t a_col, const T* GC_RESTRICT b,
                          int64_t b_row, const int32_t* GC_RESTRICT offsets, T* GC_RESTRICT c, int64_t c_row,
                          bool accumulate, int64_t b_ahead = 0) {
@@ -117,19 +118,20 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
     if (Reads != GC_GATHERED && V <= 2 * GC_TILE_VECTORS)
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) __builtin_prefetch(b + b_ahead + j * L);
+    if (Strip) __builtin_prefetch(a + 8 * R);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       if constexpr (Reads <= GC_GATHERED) {
-        T left = a[i * a_row];
+        T left = a[i * (Strip ? 1 : a_row)];
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) sum[i][j] += left * right[j];
       } else {
-        const vec left = gc_spread_packet<vec>(a + i * a_row);
+        const vec left = gc_spread_packet<vec>(a + i * (Strip ? 1 : a_row));
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) gc_add_packets<Reads>(sum[i][j], left, right[j]);
       }
     }
-    a += a_col;
+    a += Strip ? R : a_col;
     if (Reads != GC_GATHERED) b += b_row;
   }
 #pragma GCC unroll 16

@@ -49,7 +49,7 @@ def test_odd_shapes_in_every_stride_order(transposed: tuple[bool, bool], dtype: 
 @pytest.mark.parametrize("target", targets())
 @pytest.mark.parametrize("transposed", [False, True])
 def test_every_instruction_set_blocks_all_three_extents(transposed: bool, target: str) -> None:
-    for m, n, k in ((521, 401, 787), (17, 1031, 6), (97, 23, 3)):
+    for m, n, k in ((521, 401, 787), (17, 1031, 6), (97, 23, 3), (95, 300, 2100)):
         a = _random(m, k, transposed, np.float32, 1)
         b = _random(k, n, transposed, np.float32, 2)
         _assert_product(a, b, target)
@@ -83,8 +83,9 @@ def test_nan_and_infinity_reach_their_row_and_column_only() -> None:
     np.testing.assert_allclose(_product(a, b), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_sum_depends_on_neither_rows_nor_columns_nor_threads() -> None:
-    a, b = _random(200, 1000, False, np.float32, 1), _random(1000, 300, True, np.float32, 2)
+@pytest.mark.parametrize("depth", [1000, 1500])
+def test_a_sum_depends_on_neither_rows_nor_columns_nor_threads(depth: int) -> None:
+    a, b = _random(200, depth, False, np.float32, 1), _random(depth, 300, True, np.float32, 2)
     library = build("gemm")
     before = library.exchange_threads(ctypes.c_int(1))
     alone = _product(a, b)

@@ -51,7 +51,7 @@ def test_packed_operand_of_odd_shapes(transposed: tuple[bool, bool], dtype: type
 
 @pytest.mark.parametrize("target", targets())
 def test_packed_operand_on_every_instruction_set(target: str) -> None:
-    for m, n, k in ((301, 571, 787), (17, 1031, 6), (20, 97, 2048)):
+    for m, n, k in ((301, 571, 787), (17, 1031, 6), (20, 97, 2048), (151, 300, 2100)):
         a, b = _random(m, k, False, np.float32, 1), _random(k, n, True, np.float32, 2)
         _assert_close(_packed(a, b, target), a, b)
 

@@ -33,6 +33,8 @@ HEADERS = (
     "scratch.h",
     "tile.h",
     "packed.h",
+    "operands.h",
+    "strips.h",
     "matvec.h",
     "gemm.h",
     "packet.h",
