@@ -89,20 +89,17 @@ template <class T, bool Parts = false, class Left, class Right, class Finish>
 void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth, const Left& left,
                         const Right& right, const Finish& finish) {
   constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
-  if constexpr (gc_is_packed<Right>)
-    if (m_end - m_begin <= 2 * GC_TILE_ROWS)
-      return gc_contract_streamed<T>(m_begin, m_end, n_begin, n_end, depth, left, right, finish);
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
   const gc_blocks blocks = gc_blocks_of<T>(depth);
   // What is packed here is packed again for each block of rows: narrower blocks leave room for more rows.
-  const int64_t most_columns = depth > blocks.depth && !gc_is_packed<Right> ? 256
-                               : Parts                                      ? blocks.columns
-                                                                            : gc_min_of<int64_t>(512, blocks.columns);
+  const int64_t most_columns = depth > blocks.depth ? 256
+                               : Parts              ? blocks.columns
+                                                    : gc_min_of<int64_t>(512, blocks.columns);
   int64_t block_depth = blocks.depth, block_columns = gc_even_block(n_end - n_begin, most_columns, W);
   if (m_end - m_begin <= 4) {
     // Each element of B is used once or little more: read it in the order it lies in, a few long rows at a time.
     bool along_rows = false;
-    if constexpr (!Right::gathers && !gc_is_packed<Right>) along_rows = right.direct(m_end - m_begin, depth);
+    if constexpr (!Right::gathers) along_rows = right.direct(m_end - m_begin, depth);
     if (along_rows) block_depth = gc_even_block(depth, 16, 1), block_columns = gc_even_block(n_end - n_begin, 8192, W);
     else block_columns = W;
   }
@@ -181,7 +178,10 @@ void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t 
   if constexpr (matrices)
     if (m_end - m_begin > 2 * GC_TILE_ROWS && n_end - n_begin > 4 * GC_TILE_VECTORS * GC_LANES(T))
       return gc_contract_strips<T>(m_begin, m_end, n_begin, n_end, k, left, right, finish);
-  gc_contract_region<T, matrices>(m_begin, m_end, n_begin, n_end, k, left, right, finish);
+  if constexpr (gc_is_packed<Right>)
+    for (int64_t row = m_begin; row < m_end; row += 2 * GC_TILE_ROWS)
+      gc_contract_streamed<T>(row, gc_min_of(m_end, row + 2 * GC_TILE_ROWS), n_begin, n_end, k, left, right, finish);
+  else gc_contract_region<T, matrices>(m_begin, m_end, n_begin, n_end, k, left, right, finish);
 }
 
 // All threads of a team (team.h) call it: each computes its blocks of C, and none waits for the others.
