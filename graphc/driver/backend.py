@@ -33,6 +33,9 @@ SMALL_OUTPUT = 16 << 10
 class Frame(Protocol):
     """One call in flight for given sizes of the symbolic dimensions."""
 
+    constants: Mapping[str, torch.Tensor] | None
+    """Those that are bound, if they last; None at first."""
+
     def bind(self, buffer: int, tensor: torch.Tensor) -> None:
         """Let a buffer be this tensor's memory: dense, of the buffer's type, on the backend's device."""
 
@@ -66,6 +69,8 @@ class Backend(Protocol):
         """What computes the program's constant buffers, where it has any."""
 
     def frame(self, sizes: Mapping[str, int]) -> Frame: ...
+    def touched(self) -> frozenset[int]:
+        """The buffers that a run reads or writes."""
 
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         """Fresh memory for an output, the caller's from then on; contents undefined."""
@@ -115,6 +120,10 @@ def no_memory(
     )
 
 
+def _of_steps(program: Program) -> frozenset[int]:
+    return frozenset(index for step in program.steps for index in step.arguments)
+
+
 class CpuBackend:
     """Generated C++ in one shared library; one native call runs the whole program."""
 
@@ -139,6 +148,9 @@ class CpuBackend:
 
     def frame(self, sizes: Mapping[str, int]) -> CpuFrame:
         return CpuFrame(self, sizes)
+
+    def touched(self) -> frozenset[int]:
+        return _of_steps(self.program)
 
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         return self.outputs(type, sizes)()
@@ -182,6 +194,7 @@ class CpuFrame:
         self._outputs = {
             index: backend.outputs(program.buffers[index].type, sizes) for _, index in program.outputs
         }
+        self.constants: Mapping[str, torch.Tensor] | None = None
         self._state_places: frozenset[int] = frozenset()
         self._state_addresses: list[int] = []
         self.run = backend.native.prepared(self._table, self._sizes)
@@ -229,6 +242,9 @@ class GpuBackend:
     def frame(self, sizes: Mapping[str, int]) -> GpuFrame:
         return GpuFrame(self, sizes)
 
+    def touched(self) -> frozenset[int]:
+        return _of_steps(self.program)
+
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         return torch.empty(type.concrete_shape(sizes), dtype=type.dtype.torch, device=self.device)
 
@@ -247,6 +263,7 @@ class GpuFrame:
             arena = torch.empty(max(plan.size, 1), dtype=torch.uint8, device=backend.device)
         except RuntimeError as error:
             raise _out_of_memory(program, plan, error) from error
+        self.constants: Mapping[str, torch.Tensor] | None = None
         empty = torch.empty(0, dtype=torch.uint8, device=backend.device)
         self._tensors = [empty] * len(program.buffers)
         for index, offset in plan.offsets().items():
@@ -291,6 +308,9 @@ class ReferenceBackend:
     def frame(self, sizes: Mapping[str, int]) -> ReferenceFrame:
         return ReferenceFrame(self, sizes)
 
+    def touched(self) -> frozenset[int]:
+        return frozenset(index for _, index in self.program.inputs)
+
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         return torch.empty(type.concrete_shape(sizes), dtype=type.dtype.torch)
 
@@ -303,6 +323,7 @@ class ReferenceFrame:
 
     def __init__(self, backend: ReferenceBackend, sizes: Mapping[str, int]) -> None:
         self._backend, self._program, self._sizes = backend, backend.program, sizes
+        self.constants: Mapping[str, torch.Tensor] | None = None
         self._bound: dict[int, torch.Tensor] = {}
 
     def bind(self, buffer: int, tensor: torch.Tensor) -> None:

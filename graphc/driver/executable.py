@@ -72,7 +72,10 @@ class Executable:
         self._states: dict[str, torch.Tensor] = {}
         self._unset: set[str] = set()
         self._make_states()
-        self._state_places = tuple(self._index[name] for name in self._states if name in self._index)
+        # Parameters that only constants are made of are not bound: reading hundreds of addresses takes a while.
+        touched = backend.touched()
+        self._run_states = [name for name in self._states if self._index.get(name) in touched]
+        self._state_places = tuple(self._index[name] for name in self._run_states)
         self._hold()
 
     # What was compiled
@@ -154,7 +157,7 @@ class Executable:
 
     def _hold(self) -> None:
         """What each call binds, and what it writes, of the present states."""
-        self._bound_states = [state for name, state in self._states.items() if name in self._index]
+        self._bound_states = [self._states[name] for name in self._run_states]
         self._written = [self._states[update.target] for update in self.optimized.updates]
 
     def _held_memory(self, item: Input) -> torch.Tensor:
@@ -358,8 +361,11 @@ class Executable:
         made: Mapping[str, torch.Tensor] = {}
         if self._constants is not None:
             made = self._constants_for(self._constants, tensors)
-            for name, tensor in made.items():
-                frame.bind(index[name], tensor)
+            if made is not frame.constants:
+                for name, tensor in made.items():
+                    frame.bind(index[name], tensor)
+                # Those of one call only are not held.
+                frame.constants = made if self._constants.reads.isdisjoint(tensors) else None
         try:
             execute(frame)
         finally:
