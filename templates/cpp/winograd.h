@@ -178,20 +178,28 @@ GC_NOINLINE void gc_winograd_image_block(const gc_conv_shape& s, const gc_winogr
   }
 }
 
-// All points' sums over in channels `begin` to `end`. The weights of the first are at `weight`, `panel` in channels in a
-// panel of them.
+// Weights of all points: those of a panel lie `panel` from the last one's, those of a point `point`; in the last panel,
+// which may be narrower, `last`.
+template <class T>
+struct gc_winograd_weights {
+  const T* data;
+  int64_t panel, point, last;
+};
+
+// All points' sums over in channels `begin` to `end`, whose weights are those of the first on. Of few tiles they are
+// bound by the weights, which stream from memory: panels are fetched well ahead, into the next point.
 template <class T>
 GC_NOINLINE void gc_winograd_products(const gc_winograd_sizes<T>& z, int64_t tiles, int64_t begin, int64_t end,
-                                      int64_t outputs, const T* image, const T* weight, int64_t weight_point,
-                                      int64_t panel, T* sums) {
+                                      int64_t outputs, const T* image, const gc_winograd_weights<T>& weight, T* sums) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
   const int64_t depth = gc_max_of<int64_t>(1, gc_ceil_div(end - begin, gc_ceil_div(end - begin, GC_BLOCK_DEPTH(T))));
   const int64_t last = (outputs - 1) / W * W, width = outputs - last > L ? W : L;
-  for (int64_t point = 0; point < GC_POINTS; ++point, weight += weight_point)
+  for (int64_t point = 0; point < GC_POINTS; ++point)
     for (int64_t k = begin; k < end; k += depth) {
       const int64_t steps = gc_min_of(depth, end - k), in = k - begin;
-      gc_panels<T> panels = {weight + in * W, W * panel, W, weight + last * panel + in * width, width, nullptr,
-                             gc_panels_ahead<T>};
+      gc_panels<T> panels = {weight.data + point * weight.point + in * W, weight.panel, W,
+                             weight.data + last / W * weight.panel + point * weight.last + in * width, width, nullptr,
+                             2 * gc_panels_ahead<T>};
       for (int64_t t = 0; t < tiles; panels.ahead = 0) {
         const int64_t left = tiles - t;
         // Two even heights rather than a full one and up to 3 rows.
@@ -202,6 +210,14 @@ GC_NOINLINE void gc_winograd_products(const gc_winograd_sizes<T>& z, int64_t til
         t += rows;
       }
     }
+}
+
+// Those of outputs `first` to `last` of packed ones, a whole number of panels or to the end.
+template <class T>
+GC_INLINE gc_winograd_weights<T> gc_winograd_packed(const T* packed, int64_t inputs, int64_t first, int64_t last) {
+  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
+  const int64_t narrow = (last - first - 1) % W < L ? L : W;
+  return {packed + first * inputs * GC_POINTS, W * inputs * GC_POINTS, W * inputs, narrow * inputs};
 }
 
 // Finished outputs of a piece and a register of channels: channel i at to + i * row, pixels of `rows` output rows.
@@ -242,8 +258,7 @@ void gc_winograd_results(const gc_conv_shape& s, const gc_winograd_sizes<T>& z, 
 
 template <class T, class Epilogue>
 void gc_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t tile, int64_t tiles, int64_t base,
-                       int64_t first, int64_t last, int64_t packed_outputs, const T* x, const T* packed,
-                       const Epilogue& epilogue) {
+                       int64_t first, int64_t last, const T* x, const T* packed, const Epilogue& epilogue) {
   constexpr int64_t L = GC_LANES(T);
   const gc_winograd_sizes<T> z(s, p);
   T* const image = (T*)gc_round_up((int64_t)gc_scratch(z.bytes()), 64);
@@ -253,7 +268,7 @@ void gc_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_
   for (int64_t output = first; output < last; output += p.outputs) {
     const int64_t stop = gc_min_of(last, output + p.outputs);
     gc_winograd_products(z, tiles, (int64_t)0, z.inputs, gc_round_up(stop - output, L), (const T*)image,
-                         packed + output * z.inputs, gc_round_up(packed_outputs, L) * z.inputs, z.inputs, sums);
+                         gc_winograd_packed(packed, z.inputs, output, stop), sums);
     gc_winograd_results(s, z, tile, tiles, base + output, base + stop, (const T*)sums, stage, epilogue);
   }
 }
@@ -286,7 +301,7 @@ template <class T, class Epilogue>
 void gc_winograd_outputs(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t first, int64_t last, const T* x,
                          const T* packed, const Epilogue& epilogue) {
   gc_winograd_share<T>(s, p, last - first, [&](int64_t tile, int64_t tiles, int64_t begin, int64_t end) {
-    gc_winograd_block<T>(s, p, tile, tiles, first, begin, end, last - first, x, packed, epilogue);
+    gc_winograd_block<T>(s, p, tile, tiles, first, begin, end, x, packed, epilogue);
   });
 }
 
@@ -310,7 +325,7 @@ GC_NOINLINE void gc_winograd_transforming(const gc_conv_shape& s, const gc_winog
       gc_winograd_pack_lanes(s, turned, output + lane, gc_min_of(L, last - output - lane), c, end, w,
                              weight + panel * count + (lane - panel), row, z.weight_point);
     }
-    gc_winograd_products(z, tiles, c, end, outputs, image, (const T*)weight, z.weight_point, count, sums);
+    gc_winograd_products(z, tiles, c, end, outputs, image, {weight, W * count, z.weight_point, z.weight_point}, sums);
   }
 }
 

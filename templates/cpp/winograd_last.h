@@ -96,8 +96,8 @@ GC_NOINLINE void gc_pixels_result_tile(int64_t outputs, const T* from, int64_t p
 // Tiles from `tile` on, outputs `first` to `last` of the packed ones, which begin with `base`.
 template <class T>
 void gc_pixels_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t tile, int64_t tiles,
-                              int64_t base, int64_t first, int64_t last, int64_t packed_outputs, const T* x,
-                              const T* packed, const gc_weights<T>& epilogue) {
+                              int64_t base, int64_t first, int64_t last, const T* x, const T* packed,
+                              const gc_weights<T>& epilogue) {
   constexpr int64_t L = GC_LANES(T);
   const gc_winograd_sizes<T> z(s, p);
   T* const image = (T*)gc_round_up((int64_t)gc_scratch(z.bytes()), 64);
@@ -106,8 +106,8 @@ void gc_pixels_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p,
   gc_pixels_image_block(s, z, tile, tiles, x, image, stage);
   for (int64_t output = first; output < last; output += p.outputs) {
     const int64_t channels = gc_min_of(p.outputs, last - output), outputs = gc_round_up(channels, L);
-    gc_winograd_products(z, tiles, (int64_t)0, z.inputs, outputs, (const T*)image, packed + output * z.inputs,
-                         gc_round_up(packed_outputs, L) * z.inputs, z.inputs, sums);
+    gc_winograd_products(z, tiles, (int64_t)0, z.inputs, outputs, (const T*)image,
+                         gc_winograd_packed(packed, z.inputs, output, output + channels), sums);
     for (int64_t t = 0; t < tiles; ++t) {
       const gc_winograd_tile place(s, tile + t);
       gc_pixels_result_tile<T>(outputs, sums + t * z.sums_row, z.sums_point, stage);
@@ -125,7 +125,7 @@ template <class T>
 void gc_pixels_winograd_outputs(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t first, int64_t last,
                                 const T* x, const T* packed, const gc_weights<T>& epilogue) {
   gc_winograd_share<T>(s, p, last - first, [&](int64_t tile, int64_t tiles, int64_t begin, int64_t end) {
-    gc_pixels_winograd_block<T>(s, p, tile, tiles, first, begin, end, last - first, x, packed, epilogue);
+    gc_pixels_winograd_block<T>(s, p, tile, tiles, first, begin, end, x, packed, epilogue);
   });
 }
 

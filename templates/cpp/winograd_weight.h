@@ -68,8 +68,8 @@ GC_INLINE void gc_lanes_from_rows(int64_t rows, int64_t columns, const T* from, 
 
 // ---- the weight ----
 
-// packed[point][panel][in channel][panel's width]: panels of up to two registers of out channels, `first` to `last` of
-// them; gc_winograd_packed_size elements. Turned: for the gradient to the data, whose out channels are the
+// packed[panel][point][in channel][panel's width]: panels of up to two registers of out channels, `first` to `last` of
+// them, each read end to end; gc_winograd_packed_size elements. Turned: for the gradient to the data, whose out channels are the
 // convolution's in channels; `s` is then the turned shape.
 GC_INLINE int64_t gc_winograd_packed_size(const gc_conv_shape& s, int64_t outputs, int64_t lanes) {
   return GC_POINTS * s.in_channels * gc_round_up(outputs, lanes);
@@ -116,13 +116,13 @@ template <class T>
 GC_NOINLINE void gc_winograd_pack_weight(const gc_conv_shape& s, bool turned, int64_t first, int64_t last, const T* w,
                                          T* packed) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
-  const int64_t width = gc_round_up(last - first, L), point = s.in_channels * width;
-  const int64_t threads = gc_min_of(width / L, gc_threads_for(4.0 * (double)point * GC_POINTS));
+  const int64_t width = gc_round_up(last - first, L);
+  const int64_t threads = gc_min_of(width / L, gc_threads_for(4.0 * (double)s.in_channels * width * GC_POINTS));
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t lane = 0; lane < width; lane += L) {
     const int64_t panel = lane / W * W, row = gc_min_of(W, width - panel);
     gc_winograd_pack_lanes(s, turned, first + lane, gc_min_of(L, last - first - lane), (int64_t)0, s.in_channels, w,
-                           packed + panel * s.in_channels + (lane - panel), row, point);
+                           packed + panel * s.in_channels * GC_POINTS + (lane - panel), row, s.in_channels * row);
   }
 }
 
