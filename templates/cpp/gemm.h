@@ -144,16 +144,17 @@ struct gc_grid {
   int64_t rows, columns;  // the blocks that C is cut into
 };
 
-// The cut for `threads` blocks whose largest block costs least: whole tiles of work, and the operands to bring in.
-GC_NOINLINE gc_grid gc_cut(int64_t m, int64_t n, int64_t threads, int64_t tile_columns) {
+// The cut for `threads` blocks whose largest block costs least: tiles of work, a tile of fewer rows than four taking as
+// long as one of four, and the operands to bring in; a packed one lies ready.
+GC_NOINLINE gc_grid gc_cut(int64_t m, int64_t n, int64_t threads, int64_t tile_columns, bool packed) {
   gc_grid best = {1, 1};
   int64_t least = INT64_MAX;
   for (int64_t rows = 1; rows <= threads; ++rows) {
     int64_t columns = threads / rows;
     int64_t block_m = gc_ceil_div(m, rows), block_n = gc_round_up(gc_ceil_div(n, columns), tile_columns / 2);
     int64_t ragged = block_m % GC_TILE_ROWS;
-    int64_t padded_m = block_m + (ragged && ragged < 4 ? 4 - ragged : 0);
-    int64_t cost = padded_m * block_n + 8 * (padded_m + block_n);
+    int64_t padded_m = block_m - ragged + (ragged & 8) + 4 * ((ragged >> 2 & 1) + (ragged >> 1 & 1) + (ragged & 1));
+    int64_t cost = padded_m * block_n + 8 * padded_m + (packed ? 1 : 12) * block_n;
     if (cost < least) best = {rows, columns}, least = cost;
   }
   return best;
@@ -185,13 +186,13 @@ void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t 
 }
 
 // All threads of a team (team.h) call it: each computes its blocks of C, and none waits for the others.
-template <class T, class Operands>
+template <class T, bool Packed, class Operands>
 void gc_contract_in_team(int64_t count, int64_t m, int64_t n, int64_t k, const Operands& operands) {
   const int64_t worth = gc_max_of<int64_t>(1, (int64_t)((double)count * m * n * k / 1e4));
   const int64_t threads = gc_min_of<int64_t>(omp_get_num_threads(), worth), me = omp_get_thread_num();
   if (me >= threads) return;
   const int64_t each = count > 0 ? gc_ceil_div(threads, gc_min_of(count, threads)) : 1;
-  const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T));
+  const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T), Packed);
   const int64_t parts = grid.rows * grid.columns;
   const gc_scratch_scope share(gc_scratch_now, (int)me);
   for (int64_t item = count * parts * me / threads; item < count * parts * (me + 1) / threads; ++item)
@@ -201,12 +202,12 @@ void gc_contract_in_team(int64_t count, int64_t m, int64_t n, int64_t k, const O
 }
 
 // `count` products of one shape. operands(index, run) calls run(left, right, finish) for product number `index`.
-template <class T, class Operands>
+template <class T, bool Packed = false, class Operands>
 void gc_contract_many(int64_t count, int64_t m, int64_t n, int64_t k, const Operands& operands) {
-  if (gc_in_team) return gc_contract_in_team<T>(count, m, n, k, operands);
+  if (gc_in_team) return gc_contract_in_team<T, Packed>(count, m, n, k, operands);
   const int64_t threads = gc_threads_for((double)count * m * n * k);
   const int64_t each = count > 0 ? gc_ceil_div(threads, gc_min_of(count, threads)) : 1;
-  const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T));
+  const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T), Packed);
   const int64_t parts = grid.rows * grid.columns;
   const gc_scratch_view team = gc_scratch_now;
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
@@ -220,7 +221,7 @@ void gc_contract_many(int64_t count, int64_t m, int64_t n, int64_t k, const Oper
 
 template <class T, class Left, class Right, class Epilogue>
 void gc_contract(int64_t m, int64_t n, int64_t k, const Left& left, const Right& right, const Epilogue& epilogue) {
-  gc_contract_many<T>(1, m, n, k, [&](int64_t, const auto& run) {
+  gc_contract_many<T, gc_is_packed<Right>>(1, m, n, k, [&](int64_t, const auto& run) {
     run(left, right, [&](int64_t row, int64_t rows, int64_t col, int64_t columns, const T* sums, int64_t sums_row) {
       for (int64_t i = 0; i < rows; ++i) epilogue(row + i, col, columns, sums + i * sums_row);
     });

@@ -137,10 +137,25 @@ GC_INLINE int64_t gc_even_block(int64_t extent, int64_t limit, int64_t multiple)
   return gc_max_of(multiple, gc_round_up(gc_ceil_div(extent, blocks), multiple));
 }
 
-// Packs B[k .. k + depth, n .. n + columns), or points into it.
+// Whole panels of dense rows, a few panels at a time: a row's part is read in one run, not a line here and there.
+template <class T>
+GC_NOINLINE void gc_pack_panels(const T* GC_RESTRICT from, int64_t row_stride, int64_t depth, int64_t columns,
+                                T* GC_RESTRICT out) {
+  typedef gc_vector<T> vec;
+  typedef gc_vector_unaligned<T> memory;
+  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L, run = 4 * W;
+  for (int64_t begin = 0; begin < columns; begin += run)
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t j = begin; j < gc_min_of(columns, begin + run); j += L) {
+        __builtin_prefetch(from + (k + 4) * row_stride + j);
+        *(vec*)(out + j / W * W * depth + k * W + j % W) = *(const memory*)(from + k * row_stride + j);
+      }
+}
+
+// Packs B[k .. k + depth, n .. n + columns), or points into it. Others may pack the whole panels: `rest` is what is left.
 template <class T, class Right>
 GC_NOINLINE gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_t k, int64_t depth, int64_t n,
-                                        int64_t columns, T* out) {
+                                        int64_t columns, T* out, bool rest = false) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
   if constexpr (gc_is_packed<Right>) return right.panels(k, depth, n, columns);
   else if constexpr (Right::gathers) return right.panels(k, n, columns);
@@ -154,8 +169,14 @@ GC_NOINLINE gc_panels<T> gc_right_block(const Right& right, int64_t rows, int64_
       right.pack(k, depth, n + last, columns - last, width, out);
       return {from, W, right.row_stride, out, width, nullptr, ahead};
     }
-    for (int64_t j = 0; j < last; j += W) right.pack(k, depth, n + j, W, W, out + j * depth);
-    right.pack(k, depth, n + last, columns - last, width, out + last * depth);
+    int64_t done = 0;
+    if constexpr (__is_same(Right, gc_matrix<T>))
+      if (right.col_stride == 1) {
+        done = columns / W * W;
+        if (!rest) gc_pack_panels(right.at(k, n), right.row_stride, depth, done, out);
+      }
+    for (int64_t j = done; j < columns; j += W)
+      right.pack(k, depth, n + j, gc_min_of(W, columns - j), j < last ? W : width, out + j * depth);
     return {out, W * depth, W, out + last * depth, width, nullptr, gc_panels_ahead<T>};
   }
 }

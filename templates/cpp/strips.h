@@ -64,6 +64,7 @@ GC_INLINE void gc_strip_tile(int64_t rows, int64_t depth, const T* a, const T* b
 
 struct gc_strip_blocks {
   int64_t depth, rows, columns, at_once;  // `at_once`: panels that are finished together
+  bool kept;                              // all strips at once: they serve every block of columns
 };
 
 // Sums in one go: as many rows as leave room in L2. Otherwise their tiles wait in the workspace.
@@ -72,49 +73,63 @@ GC_INLINE gc_strip_blocks gc_strip_blocks_of(int64_t rows, int64_t columns, int6
   constexpr int64_t R = GC_TILE_ROWS, W = GC_TILE_VECTORS * GC_LANES(T), L2 = GC_RIGHT_BYTES / (int64_t)sizeof(T);
   const int64_t deep = gc_max_of<int64_t>(1, gc_blocks_of<T>(depth).depth);
   const bool whole = depth <= deep;
-  int64_t strips = gc_max_of<int64_t>(1, L2 * 3 / 8 / deep / R);
+  const int64_t strips = gc_max_of<int64_t>(1, L2 * 3 / 8 / deep / R);
   int64_t panels = gc_is_packed<Right> ? gc_ceil_div(columns, W) : gc_max_of<int64_t>(1, L2 / deep / W);
   if (!whole) panels = gc_min_of(panels, GC_SUMS(T) / (strips * R * W));
   return {deep, gc_even_block(rows, strips * R, R), gc_even_block(columns, panels * W, W),
-          whole ? gc_max_of<int64_t>(1, gc_min_of<int64_t>(4, GC_STRIP_DEPTH / deep)) : 1};
+          whole ? gc_max_of<int64_t>(1, gc_min_of<int64_t>(4, GC_STRIP_DEPTH / deep)) : 1,
+          whole && (rows + R) * deep <= gc_workspace<T>::strips};
+}
+
+// Whether whole panels of B need no packing before: the first strip's tiles copy what they read.
+template <class T, class Right>
+GC_INLINE bool gc_copied_by_tiles(const Right& right, int64_t rows, int64_t depth) {
+  if constexpr (__is_same(Right, gc_matrix<T>)) return right.col_stride == 1 && !right.direct(rows, depth);
+  return false;
 }
 
 template <class T, class Left, class Right, class Finish>
 void gc_contract_strips(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth, const Left& left,
                         const Right& right, const Finish& finish) {
-  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
+  constexpr int64_t L = GC_LANES(T), R = GC_TILE_ROWS, W = GC_TILE_VECTORS * L;
   constexpr int Reads = gc_reads_of<Right>;
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
   const gc_strip_blocks blocks = gc_strip_blocks_of<T, Right>(m_end - m_begin, n_end - n_begin, depth);
   const bool whole = depth <= blocks.depth;
-  T* const strips = whole ? work.sums : work.weight;
-  T* const sums = whole ? work.left : work.sums;
   const int64_t group = blocks.at_once * W;
+  T* const sums = whole ? work.left : work.sums;
   gc_panels<T> panels = {};
   for (int64_t n = n_begin; n < n_end; n += blocks.columns) {
     const int64_t columns = gc_min_of(blocks.columns, n_end - n);
     for (int64_t m = m_begin; m < m_end; m += blocks.rows) {
       const int64_t rows = gc_min_of(blocks.rows, m_end - m);
+      T* const strips = !whole ? work.weight : work.sums + (blocks.kept ? (m - m_begin) * depth : 0);
       for (int64_t k = 0; k == 0 || k < depth; k += blocks.depth) {
         const int64_t steps = gc_min_of(blocks.depth, depth - k);
-        if (!whole || m == m_begin) panels = gc_right_block<T>(right, rows, k, steps, n, columns, work.right);
-        if (!whole || columns < n_end - n_begin || n == n_begin)
-          gc_pack_strips(left, m, rows, k, steps, columns, work.left, strips);
+        const bool fresh = !whole || m == m_begin;
+        const bool copies = fresh && gc_copied_by_tiles<T>(right, rows, depth);
+        if (fresh) panels = gc_right_block<T>(right, rows, k, steps, n, columns, work.right, copies);
+        if (!blocks.kept || n == n_begin) gc_pack_strips(left, m, rows, k, steps, columns, work.left, strips);
         T* tile = sums;
         for (int64_t j = 0; j < columns; j += group) {
           const int64_t count = gc_min_of(group, columns - j);
-          for (int64_t i = 0, high; i < rows; i += high, tile += whole ? 0 : GC_TILE_ROWS * W) {
+          for (int64_t i = 0, high; i < rows; i += high, tile += whole ? 0 : R * W) {
             high = gc_strip_height(rows - i);
             for (int64_t p = 0; p < count; p += W) {
+              const T* const a = strips + i * steps;
+              if constexpr (__is_same(Right, gc_matrix<T>))
+                if (copies && i == 0 && columns - j - p >= W) {
+                  gc_tile<T, R, GC_TILE_VECTORS, Reads, true, true>(
+                      steps, a, 1, R, right.at(k, n + j + p), right.row_stride, nullptr, tile + p, group, k > 0,
+                      32 * right.row_stride, work.right + (j + p) * steps);
+                  continue;
+                }
               const bool last = j + p + W >= columns;
               const T* b = last ? panels.last : panels.data + (j + p) / W * panels.step;
               const int64_t b_row = last ? panels.last_row : panels.row;
               if (columns - j - p > L)
-                gc_strip_tile<T, GC_TILE_VECTORS, Reads>(high, steps, strips + i * steps, b, b_row, tile + p, group, k > 0,
-                                                         panels.ahead);
-              else
-                gc_strip_tile<T, 1, Reads>(high, steps, strips + i * steps, b, b_row, tile + p, group, k > 0,
-                                           panels.ahead);
+                gc_strip_tile<T, GC_TILE_VECTORS, Reads>(high, steps, a, b, b_row, tile + p, group, k > 0, panels.ahead);
+              else gc_strip_tile<T, 1, Reads>(high, steps, a, b, b_row, tile + p, group, k > 0, panels.ahead);
             }
             if (k + steps >= depth) finish(m + i, high, n + j, count, (const T*)tile, group);
           }

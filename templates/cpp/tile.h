@@ -48,6 +48,7 @@ template <class T>
 struct gc_workspace {
   alignas(64) T left[GC_TILE_ROWS * (GC_DEEPEST(T) + 16)];
   alignas(64) T right[GC_RIGHT_BYTES / sizeof(T)];
+  static constexpr int64_t strips = GC_SUMS(T) + GC_WEIGHT_BYTES / sizeof(T);  // from sums on, where none wait
   alignas(64) T sums[GC_SUMS(T)];
   alignas(64) T weight[GC_WEIGHT_BYTES / sizeof(T)];  // for conv.h, as are the offsets
   alignas(64) int32_t offsets[GC_MOST_OFFSETS];
@@ -99,10 +100,11 @@ GC_INLINE Vector gc_spread_packet(const T* from) {
 // c[R][V lanes] (+)= a[R][depth] b[depth][V lanes]. Scalars of A are broadcast, so A may lie in any strides.
 // Row k of B lies b_row further than row k - 1, or, where it is gathered, at b + offsets[k]. B is fetched `b_ahead`
 // elements ahead of its use: it streams from memory or from L2. Strip: a_row is 1, a_col is R, and A is fetched ahead too.
-template <class T, int R, int V, int Reads, bool Strip = false>
+// Copies: the rows of B are written to `copy`, side by side.
+template <class T, int R, int V, int Reads, bool Strip = false, bool Copies = false>
 GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, int64_t a_col, const T* GC_RESTRICT b,
                          int64_t b_row, const int32_t* GC_RESTRICT offsets, T* GC_RESTRICT c, int64_t c_row,
-                         bool accumulate, int64_t b_ahead = 0) {
+                         bool accumulate, int64_t b_ahead = 0, T* GC_RESTRICT copy = nullptr) {
   typedef gc_vector<T> vec;
   typedef gc_vector_unaligned<T> memory;
   constexpr int L = GC_LANES(T);
@@ -117,7 +119,12 @@ GC_NOINLINE void gc_tile(int64_t depth, const T* GC_RESTRICT a, int64_t a_row, i
     for (int j = 0; j < V; ++j) right[j] = *(const memory*)(b + (Reads == GC_GATHERED ? offsets[k] : 0) + j * L);
     if (Reads != GC_GATHERED && V <= 2 * GC_TILE_VECTORS)
 #pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) __builtin_prefetch(b + b_ahead + j * L);
+      for (int j = 0; j < V; ++j) __builtin_prefetch(b + b_ahead + j * L, 0, Copies ? 2 : 3);
+    if (Copies) {
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) *(memory*)(copy + j * L) = right[j];
+      copy += V * L;
+    }
     if (Strip) __builtin_prefetch(a + 8 * R);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
