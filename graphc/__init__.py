@@ -4,6 +4,7 @@
 read, so that `import graphc` and the command line's help cost milliseconds.
 """
 
+import gc
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,17 @@ __all__ = [
 ]
 
 
+def _imported(name: str) -> Any:
+    """The module; importing makes no garbage, and to look for some among all that torch made takes 0.1 s."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        if collecting:
+            gc.enable()
+
+
 def __getattr__(name: str) -> Any:
     target = _LAZY.get(name)
     if target is None:
@@ -101,7 +113,7 @@ def __getattr__(name: str) -> Any:
         hint = closest(name, list(_LAZY))
         raise AttributeError(f"module 'graphc' has no attribute {name!r}" + (f"; {hint}" if hint else ""))
     module_name, _, attribute = target.partition(":")
-    module = importlib.import_module(module_name)
+    module = _imported(module_name)
     value = getattr(module, attribute) if attribute else module
     globals()[name] = value
     return value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, ClassVar
 
 from graphc.diagnostics import closest, fail
@@ -19,6 +19,7 @@ from graphc.ir.graph import Value
 from graphc.primitives.builder import Builder
 
 States = dict[str, Value]
+_RATES = ("learning_rate", "lr_scheduler")
 
 
 @dataclass
@@ -46,6 +47,19 @@ class Optimizer:
     def states(self) -> tuple[str, ...]:
         """Names of the tensors that are kept for each parameter, of its shape and type."""
         return ()
+
+    @property
+    def digest_text(self) -> str | None:
+        """A text that two optimizers share only when their updates are the same, whatever the rate, which is an input.
+
+        None for a formula that is not graphc's own.
+        """
+        if type(self).__module__ != __name__:
+            return None
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _RATES}
+        for name in ("lr_mult", "wd_mult"):
+            values[name] = sorted(values[name].items())
+        return f"{type(self).__qualname__} {values}"
 
     def set_lr_mult(self, args_lr_mult: Mapping[str, float]) -> None:
         self.lr_mult = dict(args_lr_mult)

@@ -53,8 +53,9 @@ def content_key(parts: Iterable[str]) -> str:
 
 def find(kind: str, key: str) -> Path | None:
     """The folder of a whole entry of that key, None when there is none."""
-    for root in dict.fromkeys((writable_folder(), cache_folder())):
-        place = root / f"{kind}-{key}"
+    # Whether the cache can be written is tried only when something is to be written.
+    for root in (cache_folder, writable_folder):
+        place = root() / f"{kind}-{key}"
         if is_whole(place):
             _touch(place)
             return place

@@ -9,25 +9,25 @@ import numpy
 import torch
 
 from graphc.diagnostics import Diagnostic, GraphcError, closest, fail
+from graphc.driver.interface import Interface
 from graphc.driver.ndarray import NDArray
-from graphc.ir.graph import Graph, Input, InputKind
+from graphc.ir.graph import Input, InputKind
 from graphc.ir.sizes import bind_sizes
 
 
 class Arguments:
     """What the calls of a program may bring: its data inputs, and parameters for one call.
 
-    `held` are the parameters and states that the program reads or updates, `used` the names that it reads;
-    `defaults` serve calls that leave a data input out.
+    `held` are the parameters and states that the program reads or updates; `defaults` serve calls that leave a data
+    input out.
     """
 
-    def __init__(
-        self, graph: Graph, held: Mapping[str, Input], used: frozenset[str], device: torch.device
-    ) -> None:
-        self._graph, self._held, self._used, self._device = graph, held, used, device
-        self.data = tuple(item for item in graph.inputs if item.kind is InputKind.DATA)
+    def __init__(self, interface: Interface, held: Mapping[str, Input], device: torch.device) -> None:
+        self._name, self._held, self._used, self._device = interface.name, held, interface.used, device
+        self.data = tuple(item for item in interface.inputs if item.kind is InputKind.DATA)
         self.defaults: dict[str, torch.Tensor] = {}
-        self._updated = {update.target for update in graph.updates}
+        self._updated = frozenset(interface.updated)
+        self._known = frozenset(item.name for item in interface.inputs)
         # On every call: the torch dtype and, where no dimension has a name, the shape of each.
         self._expected = [
             (
@@ -42,9 +42,7 @@ class Arguments:
     def by_name(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         """Arguments by position joined to those by name."""
         if len(arguments) > len(self.data):
-            raise fail(
-                "G601", f"{self._graph.name} takes {len(self.data)} data inputs, given {len(arguments)}"
-            )
+            raise fail("G601", f"{self._name} takes {len(self.data)} data inputs, given {len(arguments)}")
         result = dict(named)
         for item, value in zip(self.data, arguments, strict=False):
             if item.name in result:
@@ -77,24 +75,22 @@ class Arguments:
         return tensors
 
     def _missing(self, name: str, named: Mapping[str, Any]) -> GraphcError:
-        given = [key for key in named if key not in self._graph.input_by_name]
+        given = [key for key in named if key not in self._known]
         hint = f"{given[0]!r} is no input; " if given else ""
         wanted = ", ".join(item.name for item in self.data)
-        return fail(
-            "G601", f"{self._graph.name}: input {name!r} is missing", help=f"{hint}inputs are {wanted}"
-        )
+        return fail("G601", f"{self._name}: input {name!r} is missing", help=f"{hint}inputs are {wanted}")
 
     def _check_others(self, named: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> None:
         """Add the parameters that come with a call; names that are no input are errors."""
         for name, value in named.items():
-            if name in tensors or (name in self._graph.input_by_name and name not in self._used):
+            if name in tensors or (name in self._known and name not in self._used):
                 continue
             held = self._held.get(name)
             if held is None:
                 raise fail(
                     "G601",
-                    f"{self._graph.name} has no input {name!r}",
-                    help=closest(name, list(self._graph.input_by_name)) or "see .graph.inputs",
+                    f"{self._name} has no input {name!r}",
+                    help=closest(name, sorted(self._known)) or "see .graph.inputs",
                 )
             if name in self._updated:
                 raise fail("G601", f"{name!r} is updated by the program; set it with set_states", name=name)

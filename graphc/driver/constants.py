@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from graphc.ir.program import Role
-
 if TYPE_CHECKING:
     from graphc.driver.backend import Backend
 
@@ -28,9 +26,8 @@ class Constants:
 
     def __init__(self, prologue: Backend) -> None:
         self._backend = prologue
-        program = prologue.program
-        self._index = dict(program.inputs)
-        self._outputs = [(name, index, program.buffers[index]) for name, index in program.outputs]
+        self._index = dict(prologue.bindings.inputs)
+        self._outputs = prologue.bindings.outputs
         self.reads = frozenset(self._index)
         self._lock = threading.Lock()
         self._values: dict[str, torch.Tensor] = {}
@@ -63,20 +60,21 @@ class Constants:
         return values
 
     def _allocate(self) -> dict[str, torch.Tensor]:
-        return {name: self._backend.output(buffer.type, {}) for name, _, buffer in self._outputs}
+        return {output.name: self._backend.output(output.type, {}) for output in self._outputs}
 
     def _compute(self, tensors: Mapping[str, torch.Tensor], into: Mapping[str, torch.Tensor]) -> None:
         frame = self._backend.frame({})
         for name, index in self._index.items():
             frame.bind(index, tensors[name])
-        for name, index, buffer in self._outputs:
-            if buffer.role is Role.OUTPUT:
-                frame.bind(index, into[name])
+        for output in self._outputs:
+            if not output.copied:
+                frame.bind(output.buffer, into[output.name])
         frame.run()
         source = {index: name for name, index in self._index.items()}
-        for name, index, buffer in self._outputs:
-            if buffer.role is not Role.OUTPUT:
-                into[name].copy_(tensors[source[index]].view(into[name].shape))
+        for output in self._outputs:
+            if output.copied:
+                result = into[output.name]
+                result.copy_(tensors[source[output.buffer]].view(result.shape))
 
 
 def mark_written(tensors: list[torch.Tensor]) -> None:

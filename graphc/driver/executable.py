@@ -21,15 +21,16 @@ import torch
 from graphc.diagnostics import closest, fail
 from graphc.driver import random
 from graphc.driver.arguments import Arguments, as_tensor, size_solver, wrapper
-from graphc.driver.backend import Backend, CpuBackend, CpuFrame, Frame, no_memory
+from graphc.driver.backend import Backend, Frame, no_memory
 from graphc.driver.bound import BoundCall, read_in_place
 from graphc.driver.constants import Constants, mark_written
+from graphc.driver.cpu_backend import CpuFrame
 from graphc.driver.frames import FramePool
 from graphc.driver.initializer import Initializer
+from graphc.driver.interface import Interface
 from graphc.ir.graph import Graph, Input, InputKind
 from graphc.ir.kernel import Kernel
-from graphc.ir.program import Plan, Program, Role
-from graphc.passes.memory import memory_report
+from graphc.ir.program import Plan, Program
 from graphc.primitives.concrete import check_sizes
 
 RANDOM_STATE = "random_state"
@@ -44,41 +45,60 @@ def _run(frame: Frame) -> None:
 class Executable:
     """A compiled graph; call it with the data inputs by name, or in the graph's order."""
 
-    def __init__(self, graph: Graph, optimized: Graph, backend: Backend, report: Mapping[str, float]) -> None:
-        self.graph = graph
-        self.optimized = optimized
-        self.build_report = dict(report)
-        self._backend = backend
-        used = {value.name for node in optimized.nodes for value in node.inputs} | optimized.results
-        updated = {update.target for update in optimized.updates}
+    def __init__(
+        self, interface: Interface, graphs: Callable[[], tuple[Graph, Graph]], backend: Backend
+    ) -> None:
+        """`graphs` gives the declared and the optimized graph: a program found in the cache starts without them."""
+        self.build_report: dict[str, float] = {}
+        self._interface, self._graphs, self._backend = interface, graphs, backend
         # An input that nothing reads, a label at inference say, is neither held nor asked for.
         self._held = {
             item.name: item
-            for item in optimized.inputs
-            if item.kind is not InputKind.DATA and (item.name in used or item.name in updated)
+            for item in interface.inputs
+            if item.kind is not InputKind.DATA
+            and (item.name in interface.used or item.name in interface.updated)
         }
-        self._arguments = Arguments(optimized, self._held, frozenset(used), backend.device)
-        buffers = backend.program.buffers
-        self._index = dict(backend.program.inputs)
-        self._outputs = [(name, index, buffers[index]) for name, index in backend.program.outputs]
-        self._solve = size_solver(self._arguments.data, backend.program.symbols)
+        self._arguments = Arguments(interface, self._held, backend.device)
+        self._index = dict(backend.bindings.inputs)
+        self._outputs = backend.bindings.outputs
+        self._solve = size_solver(self._arguments.data, backend.bindings.symbols)
         self._frames = FramePool()
         self._lock = threading.Lock()
         self._constants = Constants(backend.prologue) if backend.prologue is not None else None
         # States are written by a run, so runs of a program with updates follow one another.
-        self._run_lock = threading.Lock() if optimized.updates else None
+        self._run_lock = threading.Lock() if interface.updated else None
         # An output that is an input, a state or a constant is copied after the run.
-        self._plain = all(buffer.role is Role.OUTPUT for _, _, buffer in self._outputs)
+        self._plain = not any(output.copied for output in self._outputs)
         self._states: dict[str, torch.Tensor] = {}
         self._unset: set[str] = set()
         self._make_states()
         # Parameters that only constants are made of are not bound: reading hundreds of addresses takes a while.
-        touched = backend.touched()
+        touched = backend.bindings.touched
         self._run_states = [name for name in self._states if self._index.get(name) in touched]
         self._state_places = tuple(self._index[name] for name in self._run_states)
         self._hold()
 
+    @classmethod
+    def of(cls, graph: Graph, optimized: Graph, backend: Backend) -> Executable:
+        """The executable of a graph that is at hand."""
+        return cls(Interface.of(graph, optimized), lambda: (graph, optimized), backend)
+
     # What was compiled
+
+    @property
+    def graph(self) -> Graph:
+        """The graph as it was declared."""
+        return self._graphs()[0]
+
+    @property
+    def optimized(self) -> Graph:
+        """The graph after all passes."""
+        return self._graphs()[1]
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs of a call, in order."""
+        return self._interface.outputs
 
     @property
     def program(self) -> Program:
@@ -114,7 +134,7 @@ class Executable:
         if missing:
             raise fail(
                 "G602",
-                f"the plan of {self.graph.name} needs sizes of {', '.join(missing)}",
+                f"the plan of {self._interface.name} needs sizes of {', '.join(missing)}",
                 help="plan(N=64)",
             )
         return self._backend.plan(sizes)
@@ -124,6 +144,8 @@ class Executable:
 
         Known before anything runs; JSON-ready. `graphc dump --stage plan` prints the same.
         """
+        from graphc.passes.memory import memory_report
+
         return memory_report(self.program, self.plan(**sizes))
 
     def refresh_constants(self) -> Executable:
@@ -158,11 +180,11 @@ class Executable:
     def _hold(self) -> None:
         """What each call binds, and what it writes, of the present states."""
         self._bound_states = [self._states[name] for name in self._run_states]
-        self._written = [self._states[update.target] for update in self.optimized.updates]
+        self._written = [self._states[name] for name in self._interface.updated]
 
     def _held_memory(self, item: Input) -> torch.Tensor:
         """Memory for a parameter or state; G606 when there is none."""
-        what = f"{item.kind.value} {item.name!r} of {self.graph.name}"
+        what = f"{item.kind.value} {item.name!r} of {self._interface.name}"
         try:
             return self._backend.state(item.value.type)
         except (MemoryError, RuntimeError) as error:
@@ -180,7 +202,7 @@ class Executable:
             item = self._held.get(name)
             if item is None:
                 # A parameter of the model that this program does not read is no mistake.
-                if allow_extra or name in self.graph.input_by_name:
+                if allow_extra or name in self._interface.declared:
                     continue
                 raise fail(
                     "G601", f"no parameter or state is named {name!r}", help=closest(name, list(self._held))
@@ -224,7 +246,7 @@ class Executable:
         for name, value in values.items():
             item = next((item for item in self._arguments.data if item.name == name), None)
             if item is None:
-                raise fail("G601", f"{self.graph.name} has no data input {name!r}")
+                raise fail("G601", f"{self._interface.name} has no data input {name!r}")
             self._arguments.defaults[name] = self._arguments.dense(item, value)
         return self
 
@@ -254,16 +276,15 @@ class Executable:
     def run(self, *arguments: Any, out: Mapping[str, Any] | None = None, **named: Any) -> dict[str, Any]:
         """Run once and give the outputs by name; see `__call__`."""
         results, wrap = self._call(arguments, named, out)
-        return {name: wrap(tensor) for (name, _, _), tensor in zip(self._outputs, results, strict=True)}
+        return {output.name: wrap(tensor) for output, tensor in zip(self._outputs, results, strict=True)}
 
     def profile(self, *arguments: Any, **named: Any) -> list[float]:
         """Run once, updates included; the seconds of each step of `program.steps`. Error G506 where not on a CPU."""
-        if not isinstance(self._backend, CpuBackend):
-            raise fail("G506", f"the steps of target {self.target} are not timed", help='target="cpu"')
         seconds: list[float] = []
 
         def execute(frame: Frame) -> None:
-            assert isinstance(frame, CpuFrame)
+            if not isinstance(frame, CpuFrame):
+                raise fail("G506", f"the steps of target {self.target} are not timed", help='target="cpu"')
             seconds.extend(frame.profile())
 
         self._call(arguments, named, None, execute)
@@ -287,7 +308,9 @@ class Executable:
                 self._execute(frame, tensors, results, _run)
 
         return BoundCall(
-            execute, {output[0]: result for output, result in zip(self._outputs, results, strict=True)}, wrap
+            execute,
+            {output.name: result for output, result in zip(self._outputs, results, strict=True)},
+            wrap,
         )
 
     def _call(
@@ -314,7 +337,7 @@ class Executable:
         if self._unset and (missing := sorted(self._unset - named.keys())):
             raise fail(
                 "G603",
-                f"{self.graph.name}: no value yet for {', '.join(missing)}",
+                f"{self._interface.name}: no value yet for {', '.join(missing)}",
                 help="initialize(Xavier()), set_states({...}) or compile(..., parameters={...})",
             )
         sizes = self._solve(tensors)
@@ -337,16 +360,17 @@ class Executable:
     def _bind_results(self, frame: Frame, sizes: Mapping[str, int], given: _Tensors) -> list[torch.Tensor]:
         """Bind the outputs to the caller's memory, or to fresh memory; G606 when there is none."""
         results: list[torch.Tensor] = []
-        name, buffer = "", None
+        output = None
         try:
-            for name, position, buffer in self._outputs:
-                result = given[name] if name in given else frame.output(position)
-                if buffer.role is Role.OUTPUT:
-                    frame.bind(position, result)
+            for output in self._outputs:
+                result = given[output.name] if output.name in given else frame.output(output.buffer)
+                if not output.copied:
+                    frame.bind(output.buffer, result)
                 results.append(result)
         except (MemoryError, RuntimeError) as error:
-            assert buffer is not None
-            raise no_memory(f"output {name!r} of {self.graph.name}", buffer.type, sizes, error) from error
+            assert output is not None
+            what = f"output {output.name!r} of {self._interface.name}"
+            raise no_memory(what, output.type, sizes, error) from error
         return results
 
     def _execute(
@@ -373,10 +397,10 @@ class Executable:
             if self._written:
                 mark_written(self._written)
         if not self._plain:
-            for result, (_, position, buffer) in zip(results, self._outputs, strict=True):
-                if buffer.role is not Role.OUTPUT:
+            for result, output in zip(results, self._outputs, strict=True):
+                if output.copied:
                     # An output that is an input, a state or a constant: a copy, so nothing changes under the caller.
-                    result.copy_(self._source(position, {**tensors, **made}).view(result.shape))
+                    result.copy_(self._source(output.buffer, {**tensors, **made}).view(result.shape))
 
     def _constants_for(
         self, constants: Constants, tensors: Mapping[str, torch.Tensor]
@@ -387,12 +411,12 @@ class Executable:
         return constants.made_from({**self._states, **tensors})
 
     def _check_out(self, out: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
-        types = {name: buffer.type for name, _, buffer in self._outputs}
+        types = {output.name: output.type for output in self._outputs}
         given = {}
         for name, value in out.items():
             if name not in types:
                 raise fail(
-                    "G601", f"{self.graph.name} has no output {name!r}", help=closest(name, list(types))
+                    "G601", f"{self._interface.name} has no output {name!r}", help=closest(name, list(types))
                 )
             tensor = as_tensor(name, value)
             type = types[name]
@@ -414,5 +438,6 @@ class Executable:
         return tensors[name] if name in tensors else self._states[name]
 
     def _frame(self, sizes: Mapping[str, int]) -> Frame:
-        check_sizes(self.optimized, sizes)
+        if sizes:
+            check_sizes(self.optimized, sizes)
         return self._backend.frame(sizes)

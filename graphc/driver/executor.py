@@ -144,7 +144,7 @@ class Executor:
             for name, grad in self.grad_dict.items()
             if grad is not None
             and self._grad_req[name] == "write"
-            and f"{name}_grad" in executable.graph.output_names
+            and f"{name}_grad" in executable.output_names
         }
         results = executable.run(out=out, **inputs, **extra)
         return {

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import gc
 import io
+import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,33 +29,66 @@ _FILE = "value.pickle"
 @functools.cache
 def compiler_fingerprint() -> str:
     """Names the version of graphc's own sources: their names, sizes and times of change."""
-    package = Path(__file__).parents[1]
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     # In a checkout the other rooms stand beside the package, in a wheel inside it.
-    roots = [package, *(package.parent / room for room in ("passes", "runtime", "templates"))]
-    files = sorted(
-        path for root in roots if root.is_dir() for path in root.rglob("*") if path.suffix in _SOURCES
-    )
-    facts = ((path, path.stat()) for path in files)
-    return content_key([__version__, *(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in facts)])
+    rooms = [os.path.join(os.path.dirname(package), room) for room in ("passes", "runtime", "templates")]
+    facts = [fact for root in (package, *rooms) if os.path.isdir(root) for fact in _source_facts(root)]
+    return content_key([__version__, *sorted(facts)])
+
+
+def _source_facts(folder: str) -> Iterator[str]:
+    """A line a source file below a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(_SOURCES):
+                status = entry.stat()
+                yield f"{entry.path} {status.st_size} {status.st_mtime_ns}"
+            elif entry.is_dir() and entry.name != "__pycache__":
+                yield from _source_facts(entry.path)
 
 
 _SOURCES = (".py", ".j2", ".h")
 
 
+def recall(kind: str, parts: Iterable[str]) -> Any:
+    """The value that was kept for these parts, None when there is none."""
+    return _read(kind, _key(parts))
+
+
+def keep(kind: str, parts: Iterable[str], value: object) -> None:
+    """Let `recall` find a value, which is not None, in this process and in others."""
+    _keep(kind, _key(parts), value)
+
+
 def remember(kind: str, parts: Iterable[str], make: Callable[[], T]) -> tuple[T, bool]:
     """The value that `make` gives for these parts, and whether it was found; errors of `make` pass through."""
-    key = content_key([compiler_fingerprint(), *parts])
-    folder = find(kind, key)
-    if folder is not None:
-        try:
-            return _unpickled((folder / _FILE).read_bytes()), True
-        except (pickle.UnpicklingError, AttributeError, ImportError, EOFError, OSError):
-            # An entry that this interpreter cannot read is made anew; it is only a shortcut.
-            pass
+    key = _key(parts)
+    found = _read(kind, key)
+    if found is not None:
+        return found, True
     value = make()
+    _keep(kind, key, value)
+    return value, False
+
+
+def _key(parts: Iterable[str]) -> str:
+    return content_key([compiler_fingerprint(), *parts])
+
+
+def _read(kind: str, key: str) -> Any:
+    folder = find(kind, key)
+    if folder is None:
+        return None
+    try:
+        return _unpickled((folder / _FILE).read_bytes())
+    except (pickle.UnpicklingError, AttributeError, ImportError, EOFError, OSError):
+        # An entry that this interpreter cannot read is made anew; it is only a shortcut.
+        return None
+
+
+def _keep(kind: str, key: str, value: object) -> None:
     data = _pickled(value)
     get_or_build(kind, key, lambda aside: _write(aside / _FILE, data))
-    return value, False
 
 
 def _write(path: Path, data: bytes) -> None:

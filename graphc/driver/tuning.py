@@ -23,7 +23,7 @@ from graphc.codegen import cpp as cpp_codegen
 from graphc.codegen.cpp.choices import Choices, Chosen, alternatives, apply_choices, kernel_key, pin
 from graphc.codegen.cpp.target import detect
 from graphc.diagnostics import fail
-from graphc.driver.backend import CpuBackend
+from graphc.driver.cpu_backend import CpuBackend
 from graphc.files import write_text
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import Access, Kernel
@@ -201,7 +201,7 @@ def single_kernel(kernel: Kernel, held: frozenset[str] = frozenset()) -> Program
 def _built(program: Program) -> CpuBackend:
     generated = cpp_codegen.generate(cpp_codegen.pack_constants(program))
     # Constants are filled with random numbers like everything else: their prologue need not be built.
-    return CpuBackend(replace(generated, prologue=None))
+    return CpuBackend.build(replace(generated, prologue=None))
 
 
 class _Running:

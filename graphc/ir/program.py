@@ -12,11 +12,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.ir.graph import Graph, Origins
-from graphc.ir.kernel import Kernel
 from graphc.types import Dim, TensorType
+
+if TYPE_CHECKING:
+    from graphc.ir.kernel import Kernel
 
 
 class Role(enum.Enum):

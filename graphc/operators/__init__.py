@@ -3,6 +3,8 @@
 Importing this fills the registry.
 """
 
+from collections.abc import Mapping
+
 from graphc.operators import (
     activation,
     attention,
@@ -27,7 +29,11 @@ from graphc.operators import (
 )
 from graphc.operators.declare import Operator, operator, operator_names, operators
 
+BUILT_IN: Mapping[str, Operator] = {declared.name: declared for declared in operators()}
+"""The operators that graphc's own sources declare; a program may declare more."""
+
 __all__ = [
+    "BUILT_IN",
     "Operator",
     "activation",
     "attention",

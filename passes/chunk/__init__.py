@@ -1,5 +1,5 @@
 """Run regions of a program part by part: see `chunk.py`."""
 
-from graphc.passes.chunk.chunk import CHUNK_BYTES, chunk
+from graphc.passes.chunk.chunk import chunk
 
-__all__ = ["CHUNK_BYTES", "chunk"]
+__all__ = ["chunk"]

@@ -19,10 +19,10 @@ from graphc.ir.program import Buffer, Decision, Program, Role, Step
 from graphc.passes.chunk.parts import Position, part_of, running_sums
 from graphc.passes.chunk.regions import Region, large_buffers, region_around
 from graphc.passes.chunk.rows import RefusalError
+from graphc.passes.limits import CHUNK_BYTES
 from graphc.passes.plan import buffer_lifetimes
 from graphc.types import TensorType
 
-CHUNK_BYTES = 128 << 20
 FEWEST_ROWS = 128
 """Fewer rows than that leave a matrix product too little to reuse."""
 _ROW_MULTIPLE = 64

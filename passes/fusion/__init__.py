@@ -16,6 +16,6 @@ bind.py         memory shared in place (inplace.py), axes merged (simplify.py), 
 """
 
 from graphc.passes.fusion.fuse import fuse, fuse_lean, unfused
-from graphc.passes.fusion.options import FusionOptions
+from graphc.passes.limits import FusionOptions
 
 __all__ = ["FusionOptions", "fuse", "fuse_lean", "unfused"]

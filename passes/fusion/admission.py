@@ -8,7 +8,6 @@ from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.kernel import Affine
 from graphc.passes.fusion import cost, windows
 from graphc.passes.fusion import index as ix
-from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.space import (
     Access,
     NotFittingError,
@@ -17,6 +16,7 @@ from graphc.passes.fusion.space import (
     operand_accesses,
     reduction_axes,
 )
+from graphc.passes.limits import FusionOptions
 from graphc.primitives.declare import Kind, primitive
 
 _MOST_ACCESSES = 4

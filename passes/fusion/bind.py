@@ -24,13 +24,13 @@ from graphc.passes.fusion.anchors import fit_axes, with_batch
 from graphc.passes.fusion.canonical import structure
 from graphc.passes.fusion.forms import Loops
 from graphc.passes.fusion.names import Scope, group_name, identifier
-from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.order import Task, order, orders, peak
 from graphc.passes.fusion.partition import Partition
 from graphc.passes.fusion.rewrite import rename_scalars
 from graphc.passes.fusion.simplify import simplify
 from graphc.passes.fusion.space import Space
 from graphc.passes.fusion.storage import Storage
+from graphc.passes.limits import FusionOptions
 from graphc.primitives.declare import Kind, primitive
 from graphc.types import Shape, product
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.kernel import Affine
-from graphc.passes.fusion.options import FusionOptions
+from graphc.passes.limits import FusionOptions
 from graphc.primitives.declare import Kind, Primitive, primitive
 from graphc.types import product, same_dim
 

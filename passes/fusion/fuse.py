@@ -13,12 +13,12 @@ from graphc.passes.fusion.bind import Binder, Group, estimated_peak
 from graphc.passes.fusion.ends import ends
 from graphc.passes.fusion.forms import Forms, Loops
 from graphc.passes.fusion.horizontal import fuse_horizontally
-from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.order import Task, order, peak
 from graphc.passes.fusion.partition import Partition, partition
 from graphc.passes.fusion.repeat import Repeater
 from graphc.passes.fusion.storage import Storage, aliases, assign
 from graphc.passes.gradient import model_outputs
+from graphc.passes.limits import FusionOptions
 from graphc.passes.recompute import Schedule, Search
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from graphc.ir.program import Decision
 from graphc.passes.fusion.bind import Group
-from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.partition import Partition
 from graphc.passes.fusion.reach import Reachability
+from graphc.passes.limits import FusionOptions
 
 _OPEN_SETS = 8
 _MOST_TRIALS = 16

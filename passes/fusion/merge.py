@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from graphc.ir.graph import Value
 from graphc.ir.kernel import Affine
 from graphc.passes.fusion import index as ix
-from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.reach import Reachability
 from graphc.passes.fusion.space import Access, Sink, Space, Substitution
+from graphc.passes.limits import FusionOptions
 from graphc.types import product, same_dim
 
 

@@ -16,10 +16,10 @@ from graphc.ir.program import Decision
 from graphc.passes.fusion import cost
 from graphc.passes.fusion.admission import Admission, RefusedError, label
 from graphc.passes.fusion.merge import merge_spaces
-from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.reach import Reachability
 from graphc.passes.fusion.space import Access, Sink, Space, whole_operands
 from graphc.passes.fusion.views import Moved, TemplateViews
+from graphc.passes.limits import FusionOptions
 from graphc.primitives.declare import Kind, primitive
 from graphc.types import Dim, dimension
 

@@ -15,10 +15,10 @@ from graphc.passes.fusion.bind import Binder, Group
 from graphc.passes.fusion.cost import MOVES
 from graphc.passes.fusion.forms import Loops
 from graphc.passes.fusion.inplace import operands
-from graphc.passes.fusion.options import FusionOptions
 from graphc.passes.fusion.partition import Partition
 from graphc.passes.fusion.space import Space
 from graphc.passes.fusion.storage import Storage
+from graphc.passes.limits import FusionOptions
 from graphc.passes.plan import arena_size
 from graphc.passes.recompute import AGAIN, Arrangement, Launch, Schedule, Unit
 from graphc.primitives.declare import primitive

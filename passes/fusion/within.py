@@ -10,7 +10,7 @@ from graphc.diagnostics import GraphcError, fail
 from graphc.ir.graph import Graph
 from graphc.ir.program import Program, Role
 from graphc.passes.fusion.fuse import fuse_again
-from graphc.passes.fusion.options import FusionOptions
+from graphc.passes.limits import FusionOptions
 from graphc.passes.plan import buffer_nbytes, plan
 from graphc.passes.recompute import Budget, Found, Search
 

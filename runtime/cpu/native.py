@@ -1,6 +1,7 @@
 """Builds a program's C++ sources to one shared library and calls its entry point.
 
     native = load(sources)
+    native = find(name, native.key)  # the same library again, in a later process
     native.run(pointers, sizes)      # char* buffers[], int64_t sizes[]; the GIL is released while it runs
     native.profile(pointers, sizes, steps)      # the same, and the seconds of each step
 
@@ -20,11 +21,13 @@ from typing import Any, Protocol
 
 from graphc.diagnostics import Diagnostic, GraphcError
 from graphc.runtime.cache import content_key, get_or_build
+from graphc.runtime.cache import find as find_entry
 from graphc.runtime.toolchain import build_library, find_toolchain
 
 LIBRARY = "program.so"
 ENTRY_POINT = "graphc_run"
 PROFILE_POINT = "graphc_profile"
+_KIND = "cpp"
 _PAUSE_HARD = 2  # omp_pause_hard: threads and all
 
 
@@ -42,10 +45,11 @@ class Sources(Protocol):
 
 
 class NativeProgram:
-    """A loaded library: `path`, the seconds that getting it took, and whether it came from the cache."""
+    """A loaded library: `path`, its `key` in the cache, seconds that getting it took, and whether it was there."""
 
-    def __init__(self, name: str, path: Path, build_seconds: float, cached: bool) -> None:
-        self.name, self.path, self.build_seconds, self.cached = name, path, build_seconds, cached
+    def __init__(self, name: str, key: str, path: Path, build_seconds: float, cached: bool) -> None:
+        self.name, self.key, self.path = name, key, path
+        self.build_seconds, self.cached = build_seconds, cached
         self._library = ctypes.CDLL(str(path))
         self._entry = self._library[ENTRY_POINT]
         self._entry.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
@@ -126,6 +130,14 @@ def load(sources: Sources) -> NativeProgram:
             (folder / name).write_text(text, encoding="utf-8")
         build_library(toolchain, folder, sources.flags, dict(sources.labels), LIBRARY)
 
-    entry = get_or_build("cpp", key, build)
-    path = entry.folder / LIBRARY
-    return NativeProgram(sources.name, path, time.perf_counter() - start, entry.cached)
+    entry = get_or_build(_KIND, key, build)
+    return NativeProgram(sources.name, key, entry.folder / LIBRARY, time.perf_counter() - start, entry.cached)
+
+
+def find(name: str, key: str) -> NativeProgram | None:
+    """The library that `load` built under this key, loaded; None when it is not in the cache."""
+    start = time.perf_counter()
+    folder = find_entry(_KIND, key)
+    if folder is None:
+        return None
+    return NativeProgram(name, key, folder / LIBRARY, time.perf_counter() - start, cached=True)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from graphc.codegen.cpp import CppProgram, CpuTarget, detect, generate, pack_constants
-from graphc.driver.backend import CpuBackend
 from graphc.driver.compile import Options, compile
+from graphc.driver.cpu_backend import CpuBackend
 from graphc.driver.executable import Executable
 from graphc.ir.graph import Graph, InputKind
 from graphc.passes.fusion import fuse
@@ -89,7 +89,7 @@ def test_products_of_every_type_and_odd_shape(types: tuple[str, str], kind: Inpu
 
 def _built(graph: Graph, target: CpuTarget) -> Executable:
     made: CppProgram = generate(pack_constants(fuse(graph), target), target)
-    return Executable(graph, graph, CpuBackend(made), {})
+    return Executable.of(graph, graph, CpuBackend.build(made))
 
 
 @pytest.mark.parametrize("types", [("i8", "i8"), ("bf16", "bf16")], ids="x".join)

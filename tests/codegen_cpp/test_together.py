@@ -7,8 +7,8 @@ import torch
 
 from graphc.codegen.cpp import CpuTarget, detect, generate
 from graphc.codegen.cpp.together import TOGETHER
-from graphc.driver.backend import CpuBackend
 from graphc.driver.compile import lower
+from graphc.driver.cpu_backend import CpuBackend
 from graphc.driver.reference import run_reference
 from graphc.ir.graph import Graph
 from graphc.ir.program import Role
@@ -43,7 +43,7 @@ def run(
     graph: Graph, target: CpuTarget, inputs: dict[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], int]:
     """The outputs by name, and how many kernels run two nests together."""
-    backend = CpuBackend(generate(lower(graph).program, target))
+    backend = CpuBackend.build(generate(lower(graph).program, target))
     program, frame = backend.program, backend.frame({})
     tensors = {}
     for index, buffer in enumerate(program.buffers):

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from models import lenet
 
 from graphc.codegen.triton import generate
-from graphc.driver.backend import GpuBackend
 from graphc.driver.compile import compile, lower
 from graphc.driver.executable import Executable
+from graphc.driver.gpu_backend import GpuBackend
 from graphc.driver.initializer import Xavier
 from graphc.optimizer import SGD
 from graphc.training import training_graph
@@ -33,8 +33,8 @@ def main() -> None:
     graph = training_graph(lenet(), SGD(learning_rate=0.1, momentum=0.9), shapes=shapes)
     native = compile(graph, target=sys.argv[1])
     stages = lower(graph)
-    interpreted = Executable(
-        graph, stages.optimized, GpuBackend(generate(stages.program), torch.device("cpu")), {}
+    interpreted = Executable.of(
+        graph, stages.optimized, GpuBackend(generate(stages.program), torch.device("cpu"))
     )
     torch.manual_seed(0)
     native.initialize(Xavier())

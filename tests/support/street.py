@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the lowest to the highest; rooms of one row may import each other.
 STREET: tuple[tuple[str, ...], ...] = (
-    ("types", "diagnostics", "files"),
+    ("types", "diagnostics", "files", "cpu_target"),
     ("ir",),
     ("primitives",),
     ("operators", "optimizer", "lr_scheduler"),

@@ -1,4 +1,4 @@
-"""What a user may change about fusion, and the sizes it assumes where a dimension is symbolic."""
+"""What a user may change about passes, and the sizes they assume where a dimension is symbolic; quick to import."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from graphc.types import Dim, dim_symbols, evaluate
+
+CHUNK_BYTES = 128 << 20
+"""Tensors of more than twice that are not stored whole where their rows can be worked on part by part."""
 
 
 @dataclass(frozen=True, slots=True)
