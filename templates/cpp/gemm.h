@@ -185,38 +185,37 @@ void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t 
   else gc_contract_region<T, matrices>(m_begin, m_end, n_begin, n_end, k, left, right, finish);
 }
 
-// All threads of a team (team.h) call it: each computes its blocks of C, and none waits for the others.
-template <class T, bool Packed, class Operands>
-void gc_contract_in_team(int64_t count, int64_t m, int64_t n, int64_t k, const Operands& operands) {
-  const int64_t worth = gc_max_of<int64_t>(1, (int64_t)((double)count * m * n * k / 1e4));
-  const int64_t threads = gc_min_of<int64_t>(omp_get_num_threads(), worth), me = omp_get_thread_num();
-  if (me >= threads) return;
-  const int64_t each = count > 0 ? gc_ceil_div(threads, gc_min_of(count, threads)) : 1;
-  const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T), Packed);
+// The share of thread `me` of `threads` in the blocks of `count` products. One function for every way to get here: the
+// product's loops are compiled once.
+template <class T, class Operands>
+GC_NOINLINE void gc_contract_share(gc_scratch_view team, int64_t me, int64_t threads, gc_grid grid, int64_t count,
+                                   int64_t m, int64_t n, int64_t k, const Operands& operands) {
+  const gc_scratch_scope share(team, (int)me);
   const int64_t parts = grid.rows * grid.columns;
-  const gc_scratch_scope share(gc_scratch_now, (int)me);
   for (int64_t item = count * parts * me / threads; item < count * parts * (me + 1) / threads; ++item)
     operands(item / parts, [&](const auto& left, const auto& right, const auto& finish) {
       gc_contract_part<T>(item % parts, grid, m, n, k, left, right, finish);
     });
 }
 
-// `count` products of one shape. operands(index, run) calls run(left, right, finish) for product number `index`.
+// `count` products of one shape. operands(index, run) calls run(left, right, finish) for product number `index`. In a
+// team (team.h) all threads call it: each computes its blocks of C, and none waits for the others.
 template <class T, bool Packed = false, class Operands>
 void gc_contract_many(int64_t count, int64_t m, int64_t n, int64_t k, const Operands& operands) {
-  if (gc_in_team) return gc_contract_in_team<T, Packed>(count, m, n, k, operands);
-  const int64_t threads = gc_threads_for((double)count * m * n * k);
+  const bool in_team = gc_in_team;
+  const double work = (double)count * m * n * k;
+  const int64_t worth = gc_max_of<int64_t>(1, (int64_t)(work / 1e4));
+  const int64_t threads = in_team ? gc_min_of<int64_t>(omp_get_num_threads(), worth) : gc_threads_for(work);
   const int64_t each = count > 0 ? gc_ceil_div(threads, gc_min_of(count, threads)) : 1;
   const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T), Packed);
-  const int64_t parts = grid.rows * grid.columns;
   const gc_scratch_view team = gc_scratch_now;
-#pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
-  for (int64_t item = 0; item < count * parts; ++item) {
-    const gc_scratch_scope share(team, omp_get_thread_num());
-    operands(item / parts, [&](const auto& left, const auto& right, const auto& finish) {
-      gc_contract_part<T>(item % parts, grid, m, n, k, left, right, finish);
-    });
+  if (in_team) {
+    const int64_t me = omp_get_thread_num();
+    if (me < threads) gc_contract_share<T>(team, me, threads, grid, count, m, n, k, operands);
+    return;
   }
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+  gc_contract_share<T>(team, omp_get_thread_num(), omp_get_num_threads(), grid, count, m, n, k, operands);
 }
 
 template <class T, class Left, class Right, class Epilogue>

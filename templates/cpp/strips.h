@@ -7,12 +7,6 @@
 
 #include "operands.h"
 
-// The rows of the first strip of `rows`: a full tile, or the highest binary digit of what is left.
-GC_INLINE int64_t gc_strip_height(int64_t rows) {
-  if (rows >= GC_TILE_ROWS) return GC_TILE_ROWS;
-  return rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
-}
-
 // out[k * rows + i] = from[i * row_stride + k * col_stride]; may write a register beyond the end.
 template <class T>
 GC_NOINLINE void gc_pack_strip(int64_t rows, int64_t depth, const T* GC_RESTRICT from, int64_t row_stride,
@@ -28,18 +22,14 @@ GC_NOINLINE void gc_pack_strip(int64_t rows, int64_t depth, const T* GC_RESTRICT
     for (int64_t i = 0; i < rows; ++i) out[k * rows + i] = from[i * row_stride + k * col_stride];
 }
 
-// Rows m .. m + rows of A as strips, one after the other.
+// Rows m .. m + rows of A as strips, one after the other, the last of what is left.
 template <class T, class Left>
 GC_NOINLINE void gc_pack_strips(const Left& left, int64_t m, int64_t rows, int64_t k, int64_t depth, int64_t reuse,
                                 T* scratch, T* out) {
-  int64_t done = 0;
   if constexpr (__is_same(Left, gc_matrix<T>))
-    if (left.row_stride == 1 && left.col_stride != 1) {
-      done = rows / GC_TILE_ROWS * GC_TILE_ROWS;
-      left.copy_across(m, done, k, depth, out);
-    }
-  for (int64_t i = done, high; i < rows; i += high) {
-    high = gc_strip_height(rows - i);
+    if (left.row_stride == 1 && left.col_stride != 1) return left.copy_across(m, rows, k, depth, out);
+  for (int64_t i = 0; i < rows; i += GC_TILE_ROWS) {
+    const int64_t high = gc_min_of<int64_t>(GC_TILE_ROWS, rows - i);
     if constexpr (__is_same(Left, gc_matrix<T>)) {
       gc_pack_strip(high, depth, left.at(m + i, k), left.row_stride, left.col_stride, out + i * depth);
     } else {
@@ -47,19 +37,6 @@ GC_NOINLINE void gc_pack_strips(const Left& left, int64_t m, int64_t rows, int64
       gc_pack_strip(high, depth, from.data, from.row, from.column, out + i * depth);
     }
   }
-}
-
-template <class T, int V, int Reads>
-GC_INLINE void gc_strip_tile(int64_t rows, int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
-                             bool accumulate, int64_t b_ahead) {
-#define GC_STRIP(R) \
-  if (rows == R) return gc_tile<T, R, V, Reads, true>(depth, a, 1, R, b, b_row, nullptr, c, c_row, accumulate, b_ahead);
-  GC_STRIP(GC_TILE_ROWS)
-#if GC_TILE_ROWS > 8
-  GC_STRIP(8)
-#endif
-  GC_STRIP(4) GC_STRIP(2) GC_STRIP(1)
-#undef GC_STRIP
 }
 
 struct gc_strip_blocks {
@@ -84,15 +61,38 @@ GC_INLINE gc_strip_blocks gc_strip_blocks_of(int64_t rows, int64_t columns, int6
 // Whether whole panels of B need no packing before: the first strip's tiles copy what they read.
 template <class T, class Right>
 GC_INLINE bool gc_copied_by_tiles(const Right& right, int64_t rows, int64_t depth) {
-  if constexpr (__is_same(Right, gc_matrix<T>)) return right.col_stride == 1 && !right.direct(rows, depth);
+  if constexpr (__is_same(Right, gc_matrix<T>)) 
+    return right.col_stride == 1 && rows >= GC_TILE_ROWS && !right.direct(rows, depth);
   return false;
+}
+
+// A strip by one panel of B[k .. k + depth, n .. n + columns), from column j of it on.
+template <class T, class Right>
+GC_NOINLINE void gc_strip_tile(const Right& right, int64_t k, int64_t n, int64_t j, int64_t columns, int64_t rows,
+                               int64_t depth, const T* a, const gc_panels<T>& panels, bool copies, T* copy, T* c,
+                               int64_t c_row) {
+  constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
+  constexpr int Reads = gc_reads_of<Right>, R = GC_TILE_ROWS, V = GC_TILE_VECTORS;
+  const bool last = j + W >= columns;
+  if (rows < R || columns - j <= L) {
+    const int64_t wide = gc_min_of(W, columns - j);
+    return gc_row_panel<T, Reads>(rows, wide, depth, a, 1, rows, panels.part(j, wide, columns), c, c_row, k > 0,
+                                  gc_ahead<T>{});
+  }
+  if constexpr (__is_same(Right, gc_matrix<T>))
+    if (copies && columns - j >= W) {
+      constexpr int64_t rows_ahead = 32;
+      return gc_tile<T, R, V, Reads, true, true>(depth, a, 1, R, right.at(k, n + j), right.row_stride, nullptr, c, c_row,
+                                                 k > 0, rows_ahead * right.row_stride, copy + j * depth);
+    }
+  gc_tile<T, R, V, Reads, true>(depth, a, 1, R, last ? panels.last : panels.data + j / W * panels.step,
+                                last ? panels.last_row : panels.row, nullptr, c, c_row, k > 0, panels.ahead);
 }
 
 template <class T, class Left, class Right, class Finish>
 void gc_contract_strips(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth, const Left& left,
                         const Right& right, const Finish& finish) {
-  constexpr int64_t L = GC_LANES(T), R = GC_TILE_ROWS, W = GC_TILE_VECTORS * L;
-  constexpr int Reads = gc_reads_of<Right>;
+  constexpr int64_t R = GC_TILE_ROWS, W = GC_TILE_VECTORS * GC_LANES(T);
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
   const gc_strip_blocks blocks = gc_strip_blocks_of<T, Right>(m_end - m_begin, n_end - n_begin, depth);
   const bool whole = depth <= blocks.depth;
@@ -113,24 +113,11 @@ void gc_contract_strips(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
         T* tile = sums;
         for (int64_t j = 0; j < columns; j += group) {
           const int64_t count = gc_min_of(group, columns - j);
-          for (int64_t i = 0, high; i < rows; i += high, tile += whole ? 0 : R * W) {
-            high = gc_strip_height(rows - i);
-            for (int64_t p = 0; p < count; p += W) {
-              const T* const a = strips + i * steps;
-              if constexpr (__is_same(Right, gc_matrix<T>))
-                if (copies && i == 0 && columns - j - p >= W) {
-                  gc_tile<T, R, GC_TILE_VECTORS, Reads, true, true>(
-                      steps, a, 1, R, right.at(k, n + j + p), right.row_stride, nullptr, tile + p, group, k > 0,
-                      32 * right.row_stride, work.right + (j + p) * steps);
-                  continue;
-                }
-              const bool last = j + p + W >= columns;
-              const T* b = last ? panels.last : panels.data + (j + p) / W * panels.step;
-              const int64_t b_row = last ? panels.last_row : panels.row;
-              if (columns - j - p > L)
-                gc_strip_tile<T, GC_TILE_VECTORS, Reads>(high, steps, a, b, b_row, tile + p, group, k > 0, panels.ahead);
-              else gc_strip_tile<T, 1, Reads>(high, steps, a, b, b_row, tile + p, group, k > 0, panels.ahead);
-            }
+          for (int64_t i = 0; i < rows; i += R, tile += whole ? 0 : R * W) {
+            const int64_t high = gc_min_of(R, rows - i);
+            for (int64_t p = 0; p < count; p += W)
+              gc_strip_tile<T>(right, k, n, j + p, columns, high, steps, strips + i * steps, panels, copies && i == 0,
+                               work.right, tile + p, group);
             if (k + steps >= depth) finish(m + i, high, n + j, count, (const T*)tile, group);
           }
         }

@@ -55,6 +55,10 @@ def test_every_instruction_set_blocks_all_three_extents(transposed: bool, target
         _assert_product(a, b, target)
 
 
+def test_the_last_block_of_rows_may_be_shorter_than_a_tile() -> None:
+    _assert_product(_random(2187, 1030, False, np.float32, 7), _random(1030, 288, False, np.float32, 8))
+
+
 def test_rows_a_power_of_two_apart_and_views_with_gaps() -> None:
     wide = _random(130, 4096, False, np.float32, 3)
     _assert_product(wide[:, :1024], wide[:30, :1024].T)
