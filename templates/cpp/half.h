@@ -79,4 +79,18 @@ template <class H> GC_INLINE void gc_stream(H* target, const float* tile, int64_
   }
 }
 
+template <class H> GC_INLINE void gc_put(H* target, const float* tile, int64_t count) { gc_narrow(target, tile, count); }
+template <class H, int64_t block> GC_INLINE void gc_stream_block(H* target, const float (&tile)[block]) {
+  constexpr int64_t lanes = GC_VECTOR_BYTES / 2;
+  alignas(64) H rounded[block];
+  gc_narrow(rounded, tile, block);
+  if ((uintptr_t)target % GC_VECTOR_BYTES != 0) {
+    __builtin_memcpy(target, rounded, sizeof rounded);
+    return;
+  }
+  for (int64_t i = 0; i < block; i += lanes) {
+    gc_stream_vector((float*)(void*)(target + i), (const float*)(const void*)(rounded + i));
+  }
+}
+
 #endif

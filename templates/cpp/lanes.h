@@ -238,6 +238,50 @@ GC_INLINE void gc_stream(float* target, const float* tile, int64_t count) {
   for (; i + lanes <= count; i += lanes) gc_stream_vector(target + i, tile + i);
   for (; i < count; ++i) target[i] = tile[i];
 }
+// A few vectors that lie in registers, past the cache where they lie on a vector's boundary.
+template <int64_t block> GC_INLINE void gc_stream_block(float* target, const float (&tile)[block]) {
+  const bool aligned = (uintptr_t)target % GC_VECTOR_BYTES == 0;
+#pragma GCC unroll 32
+  for (int64_t i = 0; i < block; i += GC_LANES(float)) {
+    if (aligned) gc_stream_vector(target + i, tile + i);
+    else *(gc_vector_unaligned<float>*)(target + i) = *(const gc_vector_unaligned<float>*)(tile + i);
+  }
+}
+GC_INLINE void gc_put(float* target, const float* tile, int64_t count) { gc_copy(target, tile, count); }
+
+// step(lane, slot, tiles) leaves in tiles[k][slot] what goes to element `lane` of the k-th target, past the cache. `evenly`:
+// blocks divide the count, and targets lie on a vector's boundary.
+template <int64_t block, class Step, class... T>
+GC_INLINE void gc_for_streams_evenly(int64_t count, const Step& step, T*... target) {
+  for (int64_t start = 0; start < count; start += block) {
+    alignas(64) float tiles[sizeof...(T)][block];
+#pragma omp simd
+    for (int64_t slot = 0; slot < block; ++slot) step(start + slot, slot, tiles);
+    int64_t place = 0;
+    (gc_stream_block(target + start, tiles[place++]), ...);
+  }
+}
+template <int64_t block, class Step, class First, class... Rest>
+GC_INLINE void gc_for_streams(int64_t count, const Step& step, First* first, Rest*... rest) {
+  const int64_t lanes = GC_VECTOR_BYTES / (int64_t)sizeof(First);
+  const int64_t misaligned = (int64_t)((uintptr_t)first % GC_VECTOR_BYTES) / (int64_t)sizeof(First);
+  const int64_t head = gc_min_of<int64_t>(count, misaligned ? lanes - misaligned : 0);
+  const int64_t whole = head + (count - head) / block * block;
+  // What comes before the first boundary, then all blocks, then what is left.
+  for (int64_t start = 0, end = head;; start = whole, end = count) {
+    alignas(64) float tiles[1 + sizeof...(Rest)][block];
+#pragma omp simd
+    for (int64_t lane = start; lane < end; ++lane) step(lane, lane - start, tiles);
+    int64_t place = 1;
+    gc_put(first + start, tiles[0], end - start);
+    (gc_put(rest + start, tiles[place++], end - start), ...);
+    if (end == count) return;
+    gc_for_streams_evenly<block>(
+        whole - head,
+        [&](int64_t lane, int64_t slot, auto& parts) GC_LAMBDA_INLINE { step(head + lane, slot, parts); },
+        first + head, (rest + head)...);
+  }
+}
 GC_INLINE void gc_stream_fence() {
 #if defined(__x86_64__)
   __builtin_ia32_sfence();

@@ -71,4 +71,4 @@ def test_rows(dtype: DType) -> None:
 def test_tiles_convert_by_vectors() -> None:
     generated = NativeGraphs([streamed(scaled(DType.F16, 1000))]).generated
     text = "".join(text for name, text in generated.files if name.endswith(".cpp"))
-    assert "gc_widen(" in text and "gc_stream(" in text
+    assert "gc_widen(" in text and "gc_for_streams" in text

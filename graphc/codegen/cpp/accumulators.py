@@ -9,7 +9,7 @@ from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text
 from graphc.codegen.cpp.lane_loops import LaneLoopPrinter
 from graphc.codegen.cpp.schedule import Schedule
 from graphc.codegen.cpp.writer import Writer
-from graphc.ir.kernel import Affine, Nest, Reduce, Reduction
+from graphc.ir.kernel import Affine, Axis, Nest, Reduce, Reduction
 from graphc.types import Dim, DType, product
 
 CASCADE_ROWS = 64  # rows that a column of a long sum adds up before it joins them to its total
@@ -103,11 +103,11 @@ class AccumulatorPrinter(LaneLoopPrinter):
     @contextmanager
     def cascade(self, reduces: Sequence[Reduce]) -> Iterator[tuple[str, str] | None]:
         """Long float sums in two levels, a few rows at a time: rounding errors grow with the root of their number."""
-        axis = next((axis for axis in self.nest.reductions if axis.name != self.schedule.vector), None)
-        sums = [r for r in reduces if r.operation is Reduction.SUM and r.dtype.is_float]
-        if axis is None or not sums or (isinstance(axis.extent, int) and axis.extent <= 2 * CASCADE_ROWS):
+        axis = self.cascades(reduces)
+        if axis is None:
             yield None
             return
+        sums = [r for r in reduces if r.operation is Reduction.SUM and r.dtype.is_float]
         start = self.names.new(f"{axis.name}_start")
         extent = dim_text(axis.extent)
         totals = {reduce.name: self.accumulators[reduce.name] for reduce in sums}
@@ -123,6 +123,38 @@ class AccumulatorPrinter(LaneLoopPrinter):
             for reduce in sums:
                 (total,), (part,) = totals[reduce.name], self.accumulators[reduce.name]
                 self.out.line(f"gc_add_lanes({total}, {part});")
+        self.accumulators |= totals
+
+    def cascades(self, reduces: Sequence[Reduce]) -> Axis | None:
+        """The axis along which there are such sums."""
+        axis = next((axis for axis in self.nest.reductions if axis.name != self.schedule.vector), None)
+        sums = any(r.operation is Reduction.SUM and r.dtype.is_float for r in reduces)
+        short = axis is None or (isinstance(axis.extent, int) and axis.extent <= 2 * CASCADE_ROWS)
+        return axis if sums and not short else None
+
+    def declare_parts(self, reduces: Sequence[Reduce]) -> dict[str, str]:
+        """Arrays for the lower level of such sums, by reduce."""
+        parts = {}
+        for reduce in reduces if self.cascades(reduces) else ():
+            if reduce.operation is Reduction.SUM and reduce.dtype.is_float:
+                parts[reduce.name] = self.names.new(f"{reduce.name}_part")
+                self.out.line(
+                    f"alignas(64) {TYPES[reduce.dtype]} {parts[reduce.name]}[{self.schedule.block}];"
+                )
+        return parts
+
+    @contextmanager
+    def part_of_cascade(self, parts: Mapping[str, str], start: str, stop: str) -> Iterator[None]:
+        """Rows `start` to `stop` of such sums, a divisor of their lower level's rows at a time."""
+        (axis,) = (axis for axis in self.nest.reductions if axis.name != self.schedule.vector)
+        totals = {name: self.accumulators[name] for name in parts}
+        for name, part in parts.items():
+            self.out.line(f"if ({start} % {CASCADE_ROWS} == 0) gc_fill({part}, 0);")
+            self.accumulators[name] = (part,)
+        yield
+        for name, part in parts.items():
+            full = f"{stop} % {CASCADE_ROWS} == 0 || {stop} == {dim_text(axis.extent)}"
+            self.out.line(f"if ({full}) gc_add_lanes({totals[name][0]}, {part});")
         self.accumulators |= totals
 
     def fold_all(self, reduces: Sequence[Reduce]) -> None:

@@ -12,7 +12,7 @@ from graphc.codegen.cpp.schedule import HALVES, PARALLEL_COST, Schedule, decide,
 from graphc.codegen.cpp.scratch import SCRATCH, Scratch, scratch_of
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.team import shared_schedule
-from graphc.codegen.cpp.together import TOGETHER, lowered_together
+from graphc.codegen.cpp.together import TOGETHER, lowered_together, rows_at_once
 from graphc.codegen.cpp.writer import Writer
 from graphc.ir.kernel import Access, Kernel, Load, Nest, Store
 from graphc.templates import render
@@ -150,13 +150,33 @@ def _print_together(
         out.line("#pragma omp for schedule(static) nowait")
         variable = names.new(chunk.name)
         with out.block(f"for (int64_t {variable} = 0; {variable} < {dim_text(chunk.extent)}; ++{variable})"):
-            for nest, schedule in zip(nests, schedules, strict=True):
-                printer = NestPrinter(out, nest, schedule, buffers, names)
+            pairs = zip(nests, schedules, strict=True)
+            printers = [NestPrinter(out, nest, schedule, buffers, names) for nest, schedule in pairs]
+            for printer in printers:
                 printer.env[chunk.name] = variable
-                printer.print()
+            rows, columns = printers
+            count = rows_at_once(nests[0], nests[1], target)
+            if count and columns.runs_in_parts() and not columns.is_blocked():
+                _print_parts(rows, columns, names, count)
+            else:
+                rows.print()
+                columns.print()
         if any(schedule.streams for schedule in schedules):
             out.line("gc_stream_fence();")
     return ("tile.h",) if any(schedule.turned for schedule in schedules) else ()
+
+
+def _print_parts(rows: NestPrinter, columns: NestPrinter, names: Names, count: int) -> None:
+    """Print a chunk, `count` rows at a time: the columns find them in the cache that is next to the core."""
+    part = rows.nest.axes[1]
+    start, stop = names.new(f"{part.name}_start"), names.new(f"{part.name}_stop")
+    with columns.columns_in_parts() as add_rows:
+        header = f"for (int64_t {start} = 0; {start} < {dim_text(part.extent)}; {start} += {count})"
+        with columns.block(header):
+            rows.out.line(f"const int64_t {stop} = {start} + {count};")
+            rows.bounds[part.name] = start, stop
+            rows.print()
+            add_rows(start, stop)
 
 
 def _print_alone(

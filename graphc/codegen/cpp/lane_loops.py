@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from graphc.codegen.cpp.expressions import (
@@ -13,10 +13,11 @@ from graphc.codegen.cpp.expressions import (
     dim_text,
     guard_text,
 )
-from graphc.codegen.cpp.row_tiles import TILE_TYPES, RowTilePrinter
+from graphc.codegen.cpp.row_tiles import TILE_TYPES
 from graphc.codegen.cpp.scalars import ANCHOR, guard_key
 from graphc.codegen.cpp.schedule import HALVES, PARALLEL_COST, Mode, extent_of, is_rounded, item_axes
 from graphc.codegen.cpp.stages import stages
+from graphc.codegen.cpp.streams import StreamPrinter
 from graphc.codegen.cpp.writer import Lanes
 from graphc.ir.kernel import Affine, Axis, Compute, Guard, Load, Store
 from graphc.types import Dim, DType, product
@@ -24,7 +25,7 @@ from graphc.types import Dim, DType, product
 SIMD = "#pragma omp simd"
 
 
-class LaneLoopPrinter(RowTilePrinter):
+class LaneLoopPrinter(StreamPrinter):
     """Prints `omp simd` loops over the vector axis, or over a block of it."""
 
     @contextmanager
@@ -41,8 +42,8 @@ class LaneLoopPrinter(RowTilePrinter):
 
     def block_count(self, start: str, extent: Dim, block: int) -> str:
         """The elements of the block that begins at `start`: all, or what is left."""
-        if isinstance(extent, int) and extent % block == 0:
-            return str(block)
+        if isinstance(extent, int) and (extent % block == 0 or 0 < extent < block):
+            return str(min(extent, block))
         count = self.names.new("count")
         self.out.line(f"const int64_t {count} = gc_min_of<int64_t>({block}, {dim_text(extent)} - {start});")
         return count
@@ -77,6 +78,10 @@ class LaneLoopPrinter(RowTilePrinter):
             self._convert_loads(wanted, lanes)
             self._early_stages(self.needed(roots), lanes)
             wanted = self.needed(roots)
+        if (streams := self.streams_of(stores, lanes)) and not self._strided_guards(wanted):
+            with self._stream_loop(lanes, roots, stores, streams):
+                yield
+            return
         tiles = self._declare_tiles(stores, lanes, rounded=lanes.count != count)
         v = lanes.variable
         with self.scope(), self._open_lanes(lanes, wanted):
@@ -90,6 +95,23 @@ class LaneLoopPrinter(RowTilePrinter):
             yield
         for number, (tile, copy) in tiles.items():
             self.out.line(f"{copy}({self.start_of(stores[number], lanes.start)}, {tile}, {count});")
+
+    @contextmanager
+    def _stream_loop(
+        self, lanes: Lanes, roots: Sequence[str], stores: Sequence[Store], streams: Mapping[int, int]
+    ) -> Iterator[None]:
+        """The loop where some of the stores, with their places among its tiles, go past the cache."""
+        slot, tiles = self.names.new("slot"), self.names.new("tiles")
+        past = [stores[number] for number in streams]
+        with self.scope(), self.open_streams(lanes, past, slot, tiles):
+            self.define_vector(lanes)
+            self.define(self.needed(roots))
+            for number, store in enumerate(stores):
+                if number in streams:
+                    self.out.line(f"{tiles}[{streams[number]}][{slot}] = {self._in_tile(store)};")
+                else:
+                    self.store(store)
+            yield
 
     @contextmanager
     def _open_lanes(self, lanes: Lanes, wanted: Iterable[str]) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from graphc.codegen.cpp.accumulators import POSITIONS, AccumulatorPrinter
@@ -226,11 +226,18 @@ class PassPrinter(AccumulatorPrinter):
 
     def _column_pass(self, number: int, lanes: Lanes) -> None:
         """One pass in which every lane is an output of its own."""
-        reduces, stores, kept = self._pass_work(number)
+        reduces, _, _ = self._pass_work(number)
         self.declare_accumulators(reduces, self.schedule.block)
+        with self.cascade(reduces) as first:
+            self._column_rows(number, lanes, first)
+        self._name_columns(reduces, lanes)
+
+    def _column_rows(self, number: int, lanes: Lanes, first: tuple[str, str] | None) -> None:
+        """The loops over rows of a pass; `first` bounds the outermost."""
+        reduces, stores, kept = self._pass_work(number)
         roots = self._roots(reduces, stores, kept)
         grouped = not stores and not kept and self._rows_in_groups(number, reduces)
-        with self.cascade(reduces) as first, self._row_loops(first, inmost=not grouped):
+        with self._row_loops(first, inmost=not grouped):
             if grouped:
                 self._row_groups(number, lanes, first, roots, reduces)
             else:
@@ -239,10 +246,37 @@ class PassPrinter(AccumulatorPrinter):
                 with self.lane_loop(lanes, roots, stores):
                     self._save_kept(kept, lanes.variable)
                     self.accumulate_all(reduces, lanes.variable)
+
+    def _name_columns(self, reduces: Sequence[Reduce], lanes: Lanes) -> None:
+        """Make the results of a pass known lane by lane."""
         for reduce in reduces:
             array = self.accumulators[reduce.name][-1]
             cast = f"({TYPES[reduce.dtype]})" if reduce.operation in POSITIONS else ""
             self.env[reduce.name] = f"{cast}{array}[{lanes.variable}]"
+
+    def runs_in_parts(self) -> bool:
+        """True for columns whose one pass does nothing but add up rows, a few of them at a time if need be."""
+        _, stores, kept = self._pass_work(0)
+        columns = self.schedule.mode is Mode.COLUMNS and self.pass_count == 1 and not stores and not kept
+        return columns and len(self._row_axes()) == 1
+
+    @contextmanager
+    def columns_in_parts(self) -> Iterator[Callable[[str, str], None]]:
+        """All that happens for one item of such columns but its rows, which the caller runs, from start to stop."""
+        with self.scope():
+            lanes = self._lanes("")
+            assert lanes is not None
+            self.outer(0, lanes)
+            self.declare_accumulators(self.reduces, self.schedule.block)
+            parts = self.declare_parts(self.reduces)
+
+            def run(start: str, stop: str) -> None:
+                with self.part_of_cascade(parts, start, stop):
+                    self._column_rows(0, lanes, (start, stop))
+
+            yield run
+            self._name_columns(self.reduces, lanes)
+            self.outer(1, lanes)
 
     def _rows_in_groups(self, number: int, reduces: Sequence[Reduce]) -> bool:
         """Whether a lane loop can take several rows at once: their sums then stay in registers from row to row."""

@@ -21,7 +21,7 @@ class NestPrinter(PassPrinter):
     def print(self) -> None:
         """Print the whole nest."""
         items = [axis for axis in item_axes(self.nest, self.schedule) if axis.name not in self.env]
-        blocked = self._is_blocked()
+        blocked = self.is_blocked()
         with self.scope():
             if not items and not blocked:
                 self._print_without_items()
@@ -29,7 +29,7 @@ class NestPrinter(PassPrinter):
             self._pragma(len(items) + blocked + bool(self.schedule.turned))
             self._open_items(items, blocked)
 
-    def _is_blocked(self) -> bool:
+    def is_blocked(self) -> bool:
         """True when the vector axis of a map or of columns is walked in blocks."""
         vector, block = self.schedule.vector, self.schedule.block
         if vector is None or self.schedule.mode is Mode.ROWS or not block:
@@ -78,8 +78,8 @@ class NestPrinter(PassPrinter):
             axis = items[0]
             variable = self.names.new(axis.name)
             self.env[axis.name] = variable
-            extent = dim_text(axis.extent)
-            with self.block(f"for (int64_t {variable} = 0; {variable} < {extent}; ++{variable})"):
+            start, stop = self.bounds.get(axis.name, ("0", dim_text(axis.extent)))
+            with self.block(f"for (int64_t {variable} = {start}; {variable} < {stop}; ++{variable})"):
                 self._open_items(items[1:], blocked)
         elif self.schedule.turn is not None:
             vector = self.schedule.vector

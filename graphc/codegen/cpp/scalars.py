@@ -60,6 +60,8 @@ class ScalarPrinter:
         self.env: dict[str, str] = {}
         self.commented: set[str] = set()
         self.unravelled: tuple[Axis, ...] = ()
+        self.bounds: dict[str, tuple[str, str]] = {}
+        """From where to where an item axis runs, where that is not its extent."""
         self.lane_level = self.lane_levels()
         self.stores = [s for s in nest.body if isinstance(s, Store)]
 

@@ -21,6 +21,7 @@ from graphc.codegen.cpp.target import CpuTarget
 from graphc.ir.graph import Attributes
 from graphc.ir.kernel import Access, Affine, Axis, Kernel, Load, Nest, Random, Store
 from graphc.ir.program import Program, Step
+from graphc.types import product
 
 TOGETHER = "together"
 
@@ -92,6 +93,7 @@ def _partner(
 
 _FARTHEST = 8  # launches between the two
 _FEWEST = 16  # chunks that threads share out
+_MOST_ROWS = 16  # of a chunk in turn; whole groups of rows that one loop over lanes adds up
 
 
 def _enough(chunks: _Chunks) -> bool:
@@ -252,3 +254,17 @@ def lowered_together(kernel: Kernel, target: CpuTarget) -> tuple[Nest, ...] | No
     if any(len(parts) != 1 or parts[0].axes != nest.axes for parts, nest in zip(shaped, nests, strict=True)):
         return None
     return tuple(parts[0] for parts in shaped)
+
+
+def rows_at_once(rows: Nest, columns: Nest, target: CpuTarget) -> int:
+    """How many rows both lowered nests of a pair take in turn: what the second one reads stays in cache; 0 for all."""
+    part = columns.reductions[0]
+    walking = [s for s in columns.body if isinstance(s, Load) and s.index[0].stride(part.name) != 0]
+    points = product(axis.extent for axis in columns.axes[1:] if axis is not part)
+    row = sum(s.dtype.itemsize for s in walking) * int(points)
+    several = [
+        count for count in (_MOST_ROWS, _MOST_ROWS // 2, _MOST_ROWS // 4) if int(part.extent) % count == 0
+    ]
+    plain = len(columns.reductions) == 1 and len(rows.axes) > 1 and not rows.axes[1].reduction
+    fits = [count for count in several if count * row <= target.l2 // 8]
+    return fits[0] if plain and fits and rows.axes[1].extent == part.extent else 0

@@ -81,9 +81,7 @@ static void layer_norm(const float* x_data, const float* r_data, const float* ga
       const float add_1 = div + 1e-05f;
       const float rsqrt = gc_rsqrt(add_1);
       for (int64_t j_start = 0; j_start < 1024; j_start += 1024) {
-        alignas(64) float y_tile[1024];
-        #pragma omp simd
-        for (int64_t lane_2 = 0; lane_2 < 1024; ++lane_2) {
+        gc_for_streams_evenly<64>(1024, [&](int64_t lane_2, int64_t slot, auto& tiles) GC_LAMBDA_INLINE {
           const int64_t j_2 = j_start + lane_2;
           const float x = x_data[i * 1024 + j_2];
           const float r = r_data[i * 1024 + j_2];
@@ -94,9 +92,8 @@ static void layer_norm(const float* x_data, const float* r_data, const float* ga
           const float mul_2 = mul_1 * gamma;
           const float beta = beta_data[j_2];
           const float add_2 = mul_2 + beta;
-          y_tile[lane_2] = add_2;
-        }
-        gc_stream(y + i * 1024 + j_start, y_tile, 1024);
+          tiles[0][slot] = add_2;
+        }, y + i * 1024 + j_start);
       }
     }
     gc_stream_fence();
