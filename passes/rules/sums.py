@@ -28,19 +28,37 @@ def _negated(rewriter: Rewriter, node: Node) -> Value | None:
 
 
 def _take_factor(rewriter: Rewriter, node: Node) -> Value | None:
-    """sum(x * s) is sum(x) * s when s is the same along all summed axes, and so for a quotient."""
+    """sum(x * s) is sum(x) * s when s is the same along all summed axes, and so for a quotient.
+
+    A number stays inside where nothing follows from its leaving: x * s may have other readers, who need it in memory,
+    and x would then lie there beside it for the sum alone.
+    """
     inner = rewriter.producer(node.inputs[0], "mul", "div")
     axes = node.attributes["axes"]
     if inner is None or node.output.type.dtype not in _WIDE or rewriter.depth > _DEPTH:
         return None
     for position in (0, 1) if inner.primitive == "mul" else (1,):
-        factor = _along(rewriter, inner.inputs[position], axes)
-        if factor is not None:
-            total = rewriter.emit("reduce_sum", inner.inputs[1 - position], axes=axes)
+        factor, rest = _along(rewriter, inner.inputs[position], axes), inner.inputs[1 - position]
+        if isinstance(factor, Value) or (factor is not None and _gains(rewriter, rest, axes)):
+            total = rewriter.emit("reduce_sum", rest, axes=axes)
             operands = (total, factor) if position == 1 else (factor, total)
             result: Value = getattr(rewriter, inner.primitive)(*operands)
             return result
     return None
+
+
+def _gains(rewriter: Rewriter, value: Value, axes: tuple[int, ...]) -> bool:
+    """True where the sum of a value is at hand, or where another rule simplifies it."""
+    if rewriter.computed("reduce_sum", value, axes=axes) is not None:
+        return True
+    inner = rewriter.producer(value, "neg", "mul", "div", "add", "sub", "broadcast", "reduce_sum")
+    if inner is None or inner.primitive in ("neg", "broadcast", "reduce_sum"):
+        return inner is not None
+    if inner.primitive in ("mul", "div"):
+        return any(_along(rewriter, operand, axes) is not None for operand in inner.inputs)
+    return _centered(rewriter, value, axes) is not None or any(
+        _vanishes(rewriter, operand, axes) for operand in inner.inputs
+    )
 
 
 def _along(rewriter: Rewriter, value: Value, axes: tuple[int, ...]) -> Value | Scalar | None:

@@ -217,7 +217,8 @@ CASES: dict[str, list[Case]] = {
     "sum(x * s) -> sum(x) * s": [
         lambda b, given: b.sum(b.mul(given("f32[2,3]"), b.broadcast(given("f32[2]"), (2, 3), (0,))), (1,)),
         lambda b, given: b.sum(b.div(given("f32[2,3]"), b.broadcast(given("f32[3]"), (2, 3), (1,))), (0,)),
-        lambda b, given: b.sum(b.mul(given("f32[2,3]"), 0.3)),
+        lambda b, given: b.sum(b.mul(b.neg(given("f32[2,3]")), 0.3)),
+        lambda b, given: (lambda x: b.add(b.sum(x, (1,)), b.sum(b.div(x, 3.0), (1,))))(given("f32[2,3]")),
     ],
     "sum(x - mean) -> sum(x) - n * mean": [lambda b, given: b.sum(centered(b, given("f32[2,3]")), (1,))],
     "sum(y + k * (x - mean)) -> sum(y) + ...": [
@@ -279,6 +280,7 @@ REFUSED: dict[str, Case] = {
     "a factor that varies along the sum": lambda b, given: b.sum(
         b.mul(given("f32[2,3]"), b.broadcast(given("f32[3]"), (2, 3), (1,))), (1,)
     ),
+    "a number that a sum only scales": lambda b, given: b.sum(b.mul(given("f32[2,3]"), 0.3)),
     "a shift that is no mean": lambda b, given: b.sum(
         b.sub(given("f32[2,3]"), b.broadcast(given("f32[2]"), (2, 3), (0,))), (1,)
     ),
