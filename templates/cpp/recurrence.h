@@ -9,8 +9,8 @@
 //            from the tile while that lies in L1. A null weight says that it is packed already, by gc_recurrence_pack_all.
 //            packed holds that for whole blocks: graphc/codegen/cpp/packing.py (recurrent_elements) says how much.
 // Threads    one parallel region over all steps and one barrier a step: threads share the units, so each reads its own
-//            part of the weight, step after step, from its own cache. Every sum runs over k in order on one thread:
-//            results do not depend on the number of threads.
+//            part of the weight, step after step, from its own cache; a block between two of them is shared by rows.
+//            Every sum runs over k in order on one thread: results do not depend on the number of threads.
 // Cells      a cell has  vectors, registers of a row of the tile, and unit_vectors, how many of those are of one gate;
 //            step(t, before, row, unit, count, sums): the gates of `count` units from `unit` on at step t, whose state
 //            before is that of step `before`, or the first for -1; sums has unit_vectors registers a gate; count is a
@@ -42,25 +42,39 @@ struct gc_whole {
 #define GC_CELL_REGISTERS (2 * GC_TILE_ROWS)  // accumulators of a tile
 #define GC_CELL_AHEAD 32                      // rows of a packed block by which its first tile fetches ahead
 
+// c[rows][V registers] (+)= a[rows][depth] b[depth][V registers], rows of b `b_row` apart.
 template <class T, int R, int V>
-GC_INLINE void gc_cell_tile(int64_t rows, int64_t depth, const T* a, int64_t a_row, const T* b, T* c, int64_t c_row,
+GC_INLINE void gc_cell_tile(int64_t rows, int64_t depth, const T* a, const T* b, int64_t b_row, T* c, int64_t c_row,
                             bool accumulate, int64_t ahead = 0) {
-  if (rows == R)
-    gc_tile<T, R, V, GC_ROWS>(depth, a, a_row, 1, b, V * GC_LANES(T), nullptr, c, c_row, accumulate, ahead);
-  else if constexpr (R > 1) gc_cell_tile<T, R - 1, V>(rows, depth, a, a_row, b, c, c_row, accumulate, ahead);
-}
-
-// Tiles of about equal height, none above what the registers hold: run(row, rows) for each.
-template <int V, class Run>
-GC_INLINE void gc_cell_rows(int64_t rows, const Run& run) {
-  const int64_t tiles = gc_ceil_div(rows, GC_CELL_REGISTERS / V);
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    const int64_t row = rows * tile / tiles;
-    run(row, rows * (tile + 1) / tiles - row);
-  }
+  if (rows == R) gc_tile<T, R, V, GC_ROWS>(depth, a, depth, 1, b, b_row, nullptr, c, c_row, accumulate, ahead);
+  else if constexpr (R > 1) gc_cell_tile<T, R - 1, V>(rows, depth, a, b, b_row, c, c_row, accumulate, ahead);
 }
 
 GC_INLINE int64_t gc_cell_blocks(int64_t units, int64_t width) { return gc_ceil_div(units, width); }
+
+// What one thread of a team computes: tiles of all rows, of about equal height and none above what the registers hold,
+// in block after block; the first and the last block may be shared with a neighbour.
+struct gc_cell_share {
+  int64_t rows, tiles, begin, end;
+
+  gc_cell_share(int64_t rows, int64_t height, int64_t blocks, int64_t me, int64_t team)
+      : rows(rows), tiles(gc_max_of<int64_t>(1, gc_ceil_div(rows, height))), begin(blocks * tiles * me / team),
+        end(blocks * tiles * (me + 1) / team) {}
+
+  int64_t row(int64_t tile) const { return rows * tile / tiles; }
+  // The blocks that have any tile here, and those that have a certain one.
+  int64_t first_block() const { return begin / tiles; }
+  int64_t last_block() const { return gc_ceil_div(end, tiles); }
+  int64_t first_block(int64_t tile) const { return gc_ceil_div(gc_max_of<int64_t>(0, begin - tile), tiles); }
+  int64_t last_block(int64_t tile) const { return gc_ceil_div(gc_max_of<int64_t>(0, end - tile), tiles); }
+
+  // run(row, rows, whether it is the first here) for the tiles of a block.
+  template <class Run>
+  void of_block(int64_t block, const Run& run) const {
+    const int64_t first = gc_max_of<int64_t>(0, begin - block * tiles), last = gc_min_of(tiles, end - block * tiles);
+    for (int64_t tile = first; tile < last; ++tile) run(row(tile), row(tile + 1) - row(tile), tile == first);
+  }
+};
 
 // Blocks go up on one step and down on the next: those that the last step read last are still in L2.
 GC_INLINE int64_t gc_cell_turn(int64_t step, int64_t turn, int64_t begin, int64_t end) {
@@ -99,21 +113,25 @@ void gc_recurrence(const gc_sequence& s, const T* weight, T* packed, const T* fi
 #pragma omp parallel num_threads((int)threads) if (threads > 1)
   {
     const int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
-    const int64_t begin = blocks * me / team, end = blocks * (me + 1) / team;
-    if (weight)
-      for (int64_t block = begin; block < end; ++block) gc_recurrence_pack<T, V, U>(s.units, block, weight, packed);
+    const gc_cell_share share(s.rows, GC_CELL_REGISTERS / V, blocks, me, team);
+    const int64_t begin = share.first_block(), end = share.last_block();
+    if (weight) {
+      for (int64_t block = blocks * me / team; block < blocks * (me + 1) / team; ++block)
+        gc_recurrence_pack<T, V, U>(s.units, block, weight, packed);
+#pragma omp barrier
+    }
     for (int64_t step = 0; step < s.steps; ++step) {
       const int64_t t = s.time(step), before = s.before(step);
       const T* from = before < 0 ? first : h + before * state;
       for (int64_t turn = begin; turn < end; ++turn) {
         const int64_t block = gc_cell_turn(step, turn, begin, end);
         const int64_t unit = block * U * L, count = gc_min_of(U * L, s.units - unit);
-        gc_cell_rows<V>(s.rows, [&](int64_t row, int64_t rows) {
+        share.of_block(block, [&](int64_t row, int64_t rows, bool first) {
           alignas(64) T sums[GC_CELL_REGISTERS * L];
           for (int64_t i = 0; i < rows; ++i) cell.fetch(t, row + i, unit);
-          gc_cell_tile<T, GC_CELL_REGISTERS / V, V>(rows, s.units, from + row * s.units, s.units,
-                                                    packed + block * s.units * V * L, sums, V * L, false,
-                                                    row == 0 ? GC_CELL_AHEAD * V * L : 0);
+          gc_cell_tile<T, GC_CELL_REGISTERS / V, V>(rows, s.units, from + row * s.units,
+                                                    packed + block * s.units * V * L, V * L, sums, V * L, false,
+                                                    first ? GC_CELL_AHEAD * V * L : 0);
           for (int64_t i = 0; i < rows; ++i)
             if (count == U * L) cell.step(t, before, row + i, unit, gc_whole<U * L>{}, sums + i * V * L);
             else cell.step(t, before, row + i, unit, count, sums + i * V * L);
@@ -128,14 +146,21 @@ void gc_recurrence(const gc_sequence& s, const T* weight, T* packed, const T* fi
 
 // ---- cells ----
 
+// A register of memory, to be read or written: rows begin anywhere, so it lies in two cache lines.
+template <int Write, class T>
+GC_INLINE void gc_fetch_register(const T* from) {
+  __builtin_prefetch(from, Write);
+  __builtin_prefetch(from + GC_LANES(T) - 1, Write);
+}
+
 // A register of each gate's inputs, and of each of the four that are kept, for one row of one step.
 template <int Gates, class T>
 GC_INLINE void gc_fetch_gates(const T* x, const T* gates, int64_t row, int64_t units, int64_t unit) {
 #pragma GCC unroll 4
-  for (int64_t gate = 0; gate < Gates; ++gate) __builtin_prefetch(x + (row * Gates + gate) * units + unit);
+  for (int64_t gate = 0; gate < Gates; ++gate) gc_fetch_register<0>(x + (row * Gates + gate) * units + unit);
   if (!gates) return;
 #pragma GCC unroll 4
-  for (int64_t gate = 0; gate < 4; ++gate) __builtin_prefetch(gates + (row * 4 + gate) * units + unit, 1);
+  for (int64_t gate = 0; gate < 4; ++gate) gc_fetch_register<1>(gates + (row * 4 + gate) * units + unit);
 }
 
 template <class T, bool Relu>
@@ -147,8 +172,8 @@ struct gc_rnn {
 
   void fetch(int64_t t, int64_t row, int64_t unit) const {
     for (int64_t i = 0; i < 2; ++i) {
-      __builtin_prefetch(x + (t * rows + row) * units + unit + i * GC_LANES(T));
-      __builtin_prefetch(h + (t * rows + row) * units + unit + i * GC_LANES(T), 1);
+      gc_fetch_register<0>(x + (t * rows + row) * units + unit + i * GC_LANES(T));
+      gc_fetch_register<1>(h + (t * rows + row) * units + unit + i * GC_LANES(T));
     }
   }
 
@@ -174,8 +199,8 @@ struct gc_lstm {
 
   void fetch(int64_t t, int64_t row, int64_t unit) const {
     gc_fetch_gates<4>(x, gates, t * rows + row, units, unit);
-    __builtin_prefetch(h + (t * rows + row) * units + unit, 1);
-    if (c) __builtin_prefetch(c + (t * rows + row) * units + unit, 1);
+    gc_fetch_register<1>(h + (t * rows + row) * units + unit);
+    if (c) gc_fetch_register<1>(c + (t * rows + row) * units + unit);
   }
 
   template <class Count>
@@ -218,7 +243,7 @@ struct gc_gru {
 
   void fetch(int64_t t, int64_t row, int64_t unit) const {
     gc_fetch_gates<3>(x, gates, t * rows + row, units, unit);
-    __builtin_prefetch(h + (t * rows + row) * units + unit, 1);
+    gc_fetch_register<1>(h + (t * rows + row) * units + unit);
   }
 
   template <class Count>

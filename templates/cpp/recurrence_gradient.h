@@ -46,33 +46,46 @@ void gc_recurrence_gradient(const gc_sequence& s, const T* weight, T* packed, T*
 #pragma omp parallel num_threads((int)threads) if (threads > 1)
   {
     const int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
-    const int64_t begin = blocks * me / team, end = blocks * (me + 1) / team;
-    const int64_t unit = begin * W, count = gc_max_of<int64_t>(0, gc_min_of(s.units, end * W) - unit);
-    for (int64_t block = begin; block < end; ++block)
+    const gc_cell_share share(s.rows, GC_CELL_REGISTERS / V, blocks, me, team);
+    const int64_t begin = share.first_block(), end = share.last_block();
+    for (int64_t block = blocks * me / team; block < blocks * (me + 1) / team; ++block)
       gc_recurrence_pack_back(depth, s.units, block, weight, packed);
-    for (int64_t row = 0; row < s.rows; ++row) {
-      __builtin_memset(carried + row * pitch + unit, 0, (end - begin) * W * sizeof(T));
+    // run(row, unit, count) for the units of each row whose gates and sums are this thread's.
+    const auto for_rows = [&](const auto& run) {
+      for (int64_t tile = 0; tile < share.tiles; ++tile) {
+        const int64_t unit = share.first_block(tile) * W, stop = gc_min_of(s.units, share.last_block(tile) * W);
+        for (int64_t row = share.row(tile); unit < stop && row < share.row(tile + 1); ++row) run(row, unit, stop - unit);
+      }
+    };
+    for_rows([&](int64_t row, int64_t unit, int64_t count) {
+      __builtin_memset(carried + row * pitch + unit, 0, gc_round_up(count, W) * sizeof(T));
       cell.start(row, unit, count);
-    }
+    });
     for (int64_t step = s.steps - 1; step >= 0; --step) {
       const int64_t t = s.time(step);
-      for (int64_t row = 0; row < s.rows; ++row)
+      for_rows([&](int64_t row, int64_t unit, int64_t count) {
         cell.step(t, s.before(step), row, unit, count, carried + row * pitch + unit);
+      });
+      // All of the step's gates, and before the first product the whole weight, are there from here on.
       if (team > 1) {
 #pragma omp barrier
       }
       for (int64_t turn = begin; turn < end; ++turn) {
         const int64_t block = gc_cell_turn(step, turn, begin, end);
-        gc_cell_rows<V>(s.rows, [&](int64_t row, int64_t rows) {
-          gc_cell_tile<T, GC_CELL_REGISTERS / V, V>(rows, depth, ds + (t * s.rows + row) * depth, depth,
-                                                    packed + block * depth * W, carried + row * pitch + block * W,
-                                                    pitch, Cell::keeps, row == 0 ? GC_CELL_AHEAD * W : 0);
+        const bool narrow = s.units - block * W <= GC_LANES(T);
+        share.of_block(block, [&](int64_t row, int64_t rows, bool first) {
+          const T *from = ds + (t * s.rows + row) * depth, *with = packed + block * depth * W;
+          T* const to = carried + row * pitch + block * W;
+          const int64_t ahead = first ? GC_CELL_AHEAD * W : 0;
+          if (narrow) gc_cell_tile<T, GC_CELL_REGISTERS / V, 1>(rows, depth, from, with, W, to, pitch, Cell::keeps, ahead);
+          else gc_cell_tile<T, GC_CELL_REGISTERS / V, V>(rows, depth, from, with, W, to, pitch, Cell::keeps, ahead);
         });
       }
     }
     if (dh0)
-      for (int64_t row = 0; row < s.rows; ++row)
+      for_rows([&](int64_t row, int64_t unit, int64_t count) {
         __builtin_memcpy(dh0 + row * s.units + unit, carried + row * pitch + unit, count * sizeof(T));
+      });
   }
 }
 

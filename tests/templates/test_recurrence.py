@@ -154,13 +154,15 @@ def test_no_steps_and_no_rows(mode: str) -> None:
         close(found, expected, np.float32)
 
 
+@pytest.mark.parametrize("rows", [7, 33])
 @pytest.mark.parametrize("mode", MODES)
-def test_the_number_of_threads_changes_no_bit(mode: str) -> None:
+def test_the_number_of_threads_changes_no_bit(mode: str, rows: int) -> None:
+    """Of few rows threads share out the units; of more, one block of units between two of them by rows."""
     library = build("recurrence")
     results = []
     for threads in (1, 2, 3, 5):
         library.threads(ctypes.c_int64(threads))
-        scan = Scan(mode, (3, 7, 421))
+        scan = Scan(mode, (3, rows, 421))
         saved = scan.forward()
         results.append([*saved, *scan.backward(saved)[0]])
     library.threads(ctypes.c_int64(2))
