@@ -22,7 +22,7 @@
 #ifndef GC_CONV_H
 #define GC_CONV_H
 
-#include "shifts.h"
+#include "runs.h"
 
 // For the gradient to the data the kernel is turned round, and its channels exchanged: to[i][o][place] from
 // [o][i][place].
@@ -181,7 +181,7 @@ void gc_weight_gradient_in_chunks(const gc_conv_shape& s, const T* x, const T* d
   const int64_t threads = gc_min_of(s.groups * chunks, gc_threads_for((double)size * s.slices() * s.pixels()));
   T* const partial = ((gc_workspace<T>*)gc_thread_workspace())->weight;
   const gc_shifts planes = gc_shifts_laid<T>(s, true);
-  const bool dots = gc_weight_dots_pay<T>(s, planes);
+  const bool dots = gc_weight_dots_cost<T>(s) < gc_weight_product_cost<T>(s);
   const gc_scratch_view team = gc_scratch_now;
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t item = 0; item < s.groups * chunks; ++item) {
@@ -221,6 +221,11 @@ GC_INLINE void gc_conv_weight_gradient(const gc_conv_shape& shape, const T* x, c
   const gc_conv_shape s = shape.flattened();
   if (s.depthwise()) {
     gc_depthwise_weight_gradient<T>(s, x, dy, gc_weights_of<T>(epilogue));
+    return;
+  }
+  const gc_runs runs = gc_runs_of<T>(s);
+  if (runs.fits && runs.to_weight < gc_weight_product_cost<T>(s) && runs.to_weight < gc_weight_dots_cost<T>(s)) {
+    gc_weight_gradient_in_runs<T>(s, runs, x, dy, gc_weights_of<T>(epilogue));
     return;
   }
   const int64_t chunks = gc_weight_chunks(s);
@@ -330,7 +335,13 @@ GC_INLINE void gc_conv_data_gradient(const gc_conv_shape& shape, const T* dy, co
   const bool cheaper =
       s.depth * shifts.computed * s.group_out() * rows < s.out_volume() * (s.group_out() + 12) * s.group_in();
   const bool dense = s.stride_depth == 1 && s.stride_height == 1 && s.stride_width == 1;
-  if (dense && shifts.worthwhile && fits && cheaper)
+  const gc_runs runs = gc_runs_of<T>(s);
+  const int64_t short_rows = 160 * s.out_depth * s.out_height;  // what it costs to add each by itself
+  const int64_t scattered = (s.out_volume() * (s.group_out() + 12) + short_rows) * s.filter();
+  const bool shifted = dense && shifts.worthwhile && fits && cheaper;
+  if (runs.fits && runs.to_data < (shifted ? shifts.cost * s.group_out() : scattered))
+    gc_data_gradient_in_runs<T>(s, runs, dy, w, dx, gc_segments_of<T>(epilogue));
+  else if (shifted)
     gc_conv_shifted<T, true>(
         turned, shifts, dy, w,
         gc_segments_of<T>([&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {

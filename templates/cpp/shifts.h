@@ -179,10 +179,16 @@ GC_INLINE bool gc_weight_dots_fit(const gc_conv_shape& s, const gc_shifts& p) {
 }
 
 template <class T>
-GC_INLINE bool gc_weight_dots_pay(const gc_conv_shape& s, const gc_shifts& p) {
-  const int64_t outputs = gc_round_up(s.group_out(), GC_DOT_OUTPUTS), lanes = gc_round_up(s.group_out(), GC_LANES(T));
-  const int64_t dots = s.filter() * outputs * (s.pixels() + 48) + GC_COPY_COST * s.group_planes() * p.channel;
-  return gc_weight_dots_fit<T>(s, p) && dots < s.pixels() * s.filter() * (lanes + GC_COPY_COST);
+GC_INLINE int64_t gc_weight_product_cost(const gc_conv_shape& s) {
+  return s.pixels() * s.filter() * (gc_round_up(s.group_out(), GC_LANES(T)) + GC_COPY_COST);
+}
+
+template <class T>
+GC_INLINE int64_t gc_weight_dots_cost(const gc_conv_shape& s) {
+  const gc_shifts p = gc_shifts_laid<T>(s, true);
+  if (!gc_weight_dots_fit<T>(s, p)) return INT64_MAX;
+  const int64_t outputs = gc_round_up(s.group_out(), GC_DOT_OUTPUTS);
+  return s.filter() * outputs * (s.pixels() + 48) + GC_COPY_COST * s.group_planes() * p.channel;
 }
 
 // A group's weight gradient from images `first` on, to out (group_out, filter).

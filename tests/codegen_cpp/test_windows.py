@@ -26,10 +26,20 @@ SHAPES = [
 ]
 
 
-def pooled(height: int, width: int, kernel: int, stride: int, pad: int) -> Graph:
+# The same, and images: windows side by side in rows shorter than a vector.
+SHORT_ROWS = [
+    (8, 8, 2, 2, 0, 2),
+    (12, 4, 2, 2, 0, 9),
+    (10, 2, 2, 2, 0, 31),
+    (8, 8, 2, 2, 0, 40),
+    (8, 8, 4, 4, 0, 77),
+]
+
+
+def pooled(height: int, width: int, kernel: int, stride: int, pad: int, batch: int = 2) -> Graph:
     """The maximum and its place of relu(x), then the gradient that goes back to those places."""
     b = Builder("pooled")
-    x = b.input("x", TensorType(DType.F32, (2, 3, height, width)))
+    x = b.input("x", TensorType(DType.F32, (batch, 3, height, width)))
     window = {
         "kernel": (kernel, kernel), "stride": (stride, stride), "pad_low": (pad, pad), "pad_high": (pad, pad)
     }  # fmt: skip
@@ -54,7 +64,7 @@ def inputs_of(graph: Graph, special: bool) -> dict[str, torch.Tensor]:
 
 
 def test_pooling_agrees_with_float64() -> None:
-    cases = list(itertools.product([pooled(*shape) for shape in SHAPES], (False, True)))
+    cases = list(itertools.product([pooled(*shape) for shape in [*SHAPES, *SHORT_ROWS]], (False, True)))
     native = NativeGraphs([fuse(graph) for graph, _ in cases])
     given = [inputs_of(graph, special) for graph, special in cases]
     for (graph, special), inputs, got in zip(cases, given, native.run(given, {}), strict=True):
@@ -93,3 +103,9 @@ def test_what_a_channel_shares_is_read_before_the_lanes() -> None:
         source = dict(generated.files)[f"{generated.name}.cpp"]
         loops = [match[0] for match in re.finditer(r"#pragma omp simd\n( *)for .*?\n\1}", source, re.DOTALL)]
         assert loops and not any("scale[" in loop or "shift[" in loop for loop in loops)
+
+
+def test_windows_in_very_short_rows_are_stored_as_whole_vectors() -> None:
+    generated = generate(fuse(pooled(8, 8, 2, 2, 0, 40)))
+    text = dict(generated.files)[f"{generated.name}.cpp"]
+    assert "* 16 + 15] = " in text and "[i0 * 16 + i1 * 8" not in text

@@ -113,14 +113,26 @@ def _run(
     return y, dx, dw
 
 
+def _run_in_runs(
+    case: Case, x: Tensor, w: Tensor, dy: Tensor, target: str = "native"
+) -> tuple[Tensor, Tensor] | None:
+    """Return both gradients by runs, None where the shape has none."""
+    dx, dw = np.full_like(x, np.nan), np.full_like(w, np.nan)
+    function = getattr(build("conv", target), f"in_runs_{'f32' if x.dtype == np.float32 else 'f64'}")
+    arrays = (case.shape(), x, w, dy, dx, dw)
+    return (dx, dw) if function(*(ctypes.c_void_p(array.ctypes.data) for array in arrays)) else None
+
+
 def _assert_agrees(case: Case, dtype: type[np.floating], target: str = "native") -> None:
     tensors = _tensors(case, dtype)
     # Sums of magnitudes bound the error of any order of summation.
     scales = _oracle(case, *(np.abs(tensor) for tensor in tensors))
     terms = max(case.in_channels * np.prod(case.kernel), case.batch * np.prod(case.out()), case.out_channels)
-    for got, exact, scale in zip(_run(case, *tensors, target), _oracle(case, *tensors), scales, strict=True):
-        bound = float(terms + 8) * float(np.finfo(dtype).eps) * scale
-        assert np.all(np.abs(got - exact) <= bound), case
+    y, *gradients = _run(case, *tensors, target)
+    for run in (tuple(gradients), _run_in_runs(case, *tensors, target) or tuple(gradients)):
+        for got, exact, scale in zip((y, *run), _oracle(case, *tensors), scales, strict=True):
+            bound = float(terms + 8) * float(np.finfo(dtype).eps) * scale
+            assert np.all(np.abs(got - exact) <= bound), case
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -133,6 +145,40 @@ def test_forward_and_both_gradients(case: Case, dtype: type[np.floating]) -> Non
 @pytest.mark.parametrize("case", CASES[1:9] + VOLUMES[:4], ids=str)
 def test_other_instruction_sets(case: Case, target: str) -> None:
     _assert_agrees(case, np.float32, target)
+
+
+RUNS = [
+    Case(5, 20, (12, 12), 50, (5, 5)),
+    Case(9, 32, (16, 15), 64, (5, 5), pad=(2, 1)),
+    Case(4, 24, (11, 9), 40, (3, 3), stride=(2, 2), pad=(1, 0), dilation=(2, 1)),
+    Case(17, 18, (7, 10), 9, (2, 3), stride=(1, 3), pad=(0, 2), dilation=(1, 3)),
+    Case(2, 17, (40, 33), 16, (3, 3), pad=(3, 2)),
+    Case(1, 40, (1, 90), 30, (1, 7), pad=(0, 3)),
+    Case(6, 34, (6, 6), 34, (3, 3), pad=(1, 1), groups=2),
+    Case(8, 16, (5, 5), 1, (5, 5)),
+]
+
+
+@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("case", RUNS, ids=str)
+def test_both_gradients_by_runs(case: Case, target: str) -> None:
+    assert _run_in_runs(case, *_tensors(case), target) is not None
+    _assert_agrees(case, np.float32, target)
+    _assert_agrees(case, np.float64, target)
+
+
+def test_runs_are_where_they_pay_and_keep_to_the_pixels_that_meet() -> None:
+    case = RUNS[0]
+    x, w, dy = _tensors(case)
+    dy[3, 7, 2, 5] = np.inf
+    _, dx, dw = _run(case, x, w, dy)
+    by_runs = _run_in_runs(case, x, w, dy)
+    assert by_runs is not None
+    for chosen, run in zip((dx, dw), by_runs, strict=True):
+        np.testing.assert_array_equal(chosen, run)
+    assert np.isinf(dx[3, :, 2:7, 5:10]).all() and np.isinf(dw[7]).all()
+    dx[3, :, 2:7, 5:10], dw[7] = 0, 0
+    assert np.isfinite(dx).all() and np.isfinite(dw).all()
 
 
 def test_an_empty_batch_gives_nothing_and_a_zero_weight_gradient() -> None:
@@ -180,6 +226,7 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     for case in (
         CASES[1],
         CASES[3],
+        *RUNS[:3],
         Case(8, 16, (30, 30), 40, (3, 3), pad=(1, 1)),
         Case(4, 64, (30, 30), 64, (3, 3), groups=64),
         Case(3, 8, (6, 30, 30), 40, (3, 3, 3), pad=(1, 1, 1)),

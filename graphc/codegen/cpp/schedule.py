@@ -21,7 +21,7 @@ from graphc.codegen.cpp.nests import Analysis, analyse, merge_axes, prune_guards
 from graphc.codegen.cpp.ranges import resolve, split_ranges
 from graphc.codegen.cpp.stages import stages
 from graphc.codegen.cpp.target import CpuTarget
-from graphc.codegen.cpp.unroll import interleaved_axis, unroll, unroll_window
+from graphc.codegen.cpp.unroll import interleaved_axes, interleaved_axis, unroll, unroll_window
 from graphc.ir.kernel import (
     Affine,
     Axis,
@@ -280,8 +280,10 @@ def shape_nest(nest: Nest, target: CpuTarget) -> Nest:
     if window is not None:
         inner = interleaved_axis(window, vector)
         return merge_axes(prune_guards(window) if inner is None else resolve(unroll(window, inner)))
-    axis = interleaved_axis(nest, vector)
-    return nest if axis is None else merge_axes(prune_guards(unroll(nest, axis)))
+    axes = interleaved_axes(nest, vector)
+    for axis in axes:
+        nest = unroll(nest, axis)
+    return merge_axes(prune_guards(nest)) if axes else nest
 
 
 def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:

@@ -27,7 +27,7 @@ from graphc.ir.kernel import (
 )
 from graphc.types import Dim, DType, product
 
-LARGEST = 4
+LARGEST, LARGEST_GROUP = 4, 16
 LARGEST_WINDOW, MOST_STATEMENTS = 16, 64
 _JOINS = {
     Reduction.SUM: "add",
@@ -36,6 +36,40 @@ _JOINS = {
     Reduction.MIN: "minimum",
     Reduction.ANY: "logical_or",
 }
+
+
+def interleaved_axes(nest: Nest, vector: str) -> tuple[Axis, ...]:
+    """The axes to unroll beside the vector axis: those that fill a store's stride, or the one of most accesses.
+
+    y[16 * vector + 8 * i + 2 * j + k] with 2, 4 and 2 values of i, j and k is written in whole vectors once all of
+    them are unrolled; what threads share out is then the vector axis, and no two write to the same cache line.
+    """
+    for store in nest.body:
+        if isinstance(store, Store) and not store.guards and (group := _filling(nest, store, vector)):
+            return group
+    axis = interleaved_axis(nest, vector)
+    return () if axis is None else (axis,)
+
+
+def _filling(nest: Nest, store: Store, vector: str) -> tuple[Axis, ...]:
+    """Several parallel axes whose values are all places of a store between two of the vector axis."""
+    (index,) = store.index
+    stride = index.stride(vector)
+    if not isinstance(stride, int) or stride not in (4, 8, LARGEST_GROUP) or nest.reductions:
+        return ()
+    inside: list[tuple[int, Axis]] = []
+    for axis in nest.axes:
+        step = index.stride(axis.name)
+        if axis.name != vector and isinstance(step, int) and 0 < step < stride:
+            inside.append((step, axis))
+    place = 1
+    for step, axis in sorted(inside, key=lambda pair: pair[0]):
+        if step != place or not isinstance(axis.extent, int):
+            return ()
+        place *= axis.extent
+    stores = sum(isinstance(statement, Store) for statement in nest.body)
+    fills = place == stride and len(inside) > 1 and stores * stride <= 2 * LARGEST_GROUP
+    return tuple(axis for _, axis in inside) if fills else ()
 
 
 def interleaved_axis(nest: Nest, vector: str) -> Axis | None:

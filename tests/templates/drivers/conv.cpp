@@ -63,3 +63,25 @@ GC_EXPORT int exchange_threads(int threads) {
   omp_set_num_threads(threads);
   return before;
 }
+
+// Both gradients by runs, whatever they cost; false where the shape has none.
+template <class T>
+static bool in_runs(const gc_conv_shape& s, const T* x, const T* w, const T* dy, T* dx, T* dw) {
+  const gc_runs runs = gc_runs_of<T>(s);
+  if (!runs.fits) return false;
+  gc_data_gradient_in_runs<T>(s, runs, dy, w, dx, [](int64_t, int64_t, int64_t, int64_t, const T*) {});
+  gc_weight_gradient_in_runs<T>(s, runs, x, dy, [&](int64_t channel, int64_t offset, int64_t count, const T* acc) {
+    for (int64_t i = 0; i < count; ++i) dw[channel * s.filter() + offset + i] = acc[i];
+  });
+  return true;
+}
+
+GC_EXPORT int in_runs_f32(const gc_conv_shape* s, const float* x, const float* w, const float* dy, float* dx,
+                          float* dw) {
+  return in_runs(*s, x, w, dy, dx, dw);
+}
+
+GC_EXPORT int in_runs_f64(const gc_conv_shape* s, const double* x, const double* w, const double* dy, double* dx,
+                          double* dw) {
+  return in_runs(*s, x, w, dy, dx, dw);
+}
