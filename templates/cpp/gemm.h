@@ -54,12 +54,13 @@ GC_INLINE gc_rows<T> gc_left_rows(const Left& left, int64_t m, int64_t done, int
 template <class T, class Left, int Reads, class Finish>
 void gc_contract_streamed(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t n_end, int64_t depth,
                           const Left& left, const gc_packed<T, Reads>& right, const Finish& finish) {
-  constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T), most = 2;
+  constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T), most = GC_STREAMED_TILES;
   auto& work = *(gc_workspace<T>*)gc_thread_workspace();
   const int64_t block_depth = gc_packed_depth<T>(depth), rows = m_end - m_begin;
   const int64_t tiles = gc_ceil_div(rows, GC_TILE_ROWS);
   // Two tiles of even height rather than a full one and the rest.
-  const int64_t high = tiles > 1 ? gc_min_of<int64_t>(GC_TILE_ROWS, gc_round_up(gc_ceil_div(rows, most), 4)) : rows;
+  const int64_t even = tiles == 2 ? gc_round_up(gc_ceil_div(rows, 2), 4) : rows;
+  const int64_t high = gc_min_of<int64_t>(GC_TILE_ROWS, even);
   const int64_t panel_sums = gc_round_up(GC_TILE_ROWS * GC_BLOCK_COLUMNS, 16);
   for (int64_t n = n_begin; n < n_end; n += GC_BLOCK_COLUMNS) {
     const int64_t columns = gc_min_of<int64_t>(GC_BLOCK_COLUMNS, n_end - n);
@@ -68,7 +69,7 @@ void gc_contract_streamed(int64_t m_begin, int64_t m_end, int64_t n_begin, int64
       gc_rows<T> a[most];
       for (int64_t i = 0; i < tiles; ++i)
         a[i] = left.rows(m_begin + i * high, gc_min_of(high, rows - i * high), k, steps, columns,
-                         i ? work.right : work.left);
+                         i ? work.right + (i - 1) * GC_TILE_ROWS * (GC_DEEPEST(T) + 16) : work.left);
       for (int64_t j = 0; j < columns; j += W) {
         const int64_t wide = gc_min_of(W, columns - j);
         gc_panels<T> panel = right.panels(k, steps, n + j, wide);
@@ -180,8 +181,10 @@ void gc_contract_part(int64_t part, gc_grid grid, int64_t m, int64_t n, int64_t 
     if (m_end - m_begin > 2 * GC_TILE_ROWS && n_end - n_begin > 4 * GC_TILE_VECTORS * GC_LANES(T))
       return gc_contract_strips<T>(m_begin, m_end, n_begin, n_end, k, left, right, finish);
   if constexpr (gc_is_packed<Right>)
-    for (int64_t row = m_begin; row < m_end; row += 2 * GC_TILE_ROWS)
-      gc_contract_streamed<T>(row, gc_min_of(m_end, row + 2 * GC_TILE_ROWS), n_begin, n_end, k, left, right, finish);
+    for (int64_t row = m_begin, next; row < m_end; row = next) {
+      next = gc_min_of<int64_t>(m_end, row + GC_STREAMED_TILES * GC_TILE_ROWS);
+      gc_contract_streamed<T>(row, next, n_begin, n_end, k, left, right, finish);
+    }
   else gc_contract_region<T, matrices>(m_begin, m_end, n_begin, n_end, k, left, right, finish);
 }
 
