@@ -21,6 +21,7 @@ class _Band:
     halo: int
     reach: int
     planes: int
+    results: int = 1
 
     @property
     def pitch(self) -> int:
@@ -28,14 +29,16 @@ class _Band:
 
     @property
     def lines(self) -> int:
-        return max(1, min(self.height, _ROOM // max(1, self.planes * self.pitch) - self.halo))
+        return max(
+            1, min(self.height, _ROOM // max(1, max(self.planes, self.results) * self.pitch) - self.halo)
+        )
 
-    def bytes(self, taps: int, whole: int, lanes: int, itemsize: int) -> int:
+    def bytes(self, taps: int, whole: int, channels: int, lanes: int, itemsize: int) -> int:
         slack = _VECTORS * lanes
         band = _round_up(self.planes * (self.lines + self.halo) * self.pitch) + slack
         result = _round_up(self.lines * self.pitch) + slack
-        elements = band + 2 * result + whole + taps * (lanes + 1)
-        return _round_up(elements) * itemsize + taps * 8 + 128
+        elements = band + self.results * result + whole + taps * (channels * lanes + 1)
+        return _round_up(elements + 2 * lanes) * itemsize + 3 * taps * 8 + 128
 
 
 def depthwise_scratch(
@@ -70,7 +73,7 @@ def depthwise_scratch(
     assert isinstance(taps, int)
     if primitive == "convolution_data_gradient":
         (height, halo), (width, reach) = (_gradient_axis(*axis) for axis in axes)
-        band = _Band(height, width, halo, reach, 1)
+        band = _Band(height, width, halo, reach, 1, 2 * axes[0][3] if axes[1][3] == 2 else 1)
         whole = band.lines * axes[0][3] * axes[1][0]
     else:
         (height, halo), (width, reach) = (
@@ -78,7 +81,15 @@ def depthwise_scratch(
         )
         band = _Band(height, width, halo, reach, axes[0][3] * axes[1][3])
         whole = band.lines * width if primitive == "convolution" else 0
-    return band.bytes(taps, whole, lanes, itemsize)
+    channels = 0
+    if primitive == "convolution_weight_gradient":
+        channels = _channels(groups, axes[0][0] * axes[1][0], taps, lanes)
+    return band.bytes(taps, whole, channels, lanes, itemsize)
+
+
+def _channels(groups: int, plane: int, taps: int, lanes: int) -> int:
+    """gc_depthwise_channels: how many channels' sums a thread keeps."""
+    return max(1, min(32, -(-groups // 8), 2 * _ROOM // max(1, plane), 2 * _ROOM // (taps * lanes)))
 
 
 def _gradient_axis(size: int, out: int, kernel: int, stride: int, pad: int, dilate: int) -> tuple[int, int]:

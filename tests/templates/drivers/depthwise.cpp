@@ -48,9 +48,9 @@ GC_EXPORT void weight_gradient_f64(const gc_conv_shape* s, const double* x, cons
 template <class T>
 static void scratch(const gc_conv_shape& s, int64_t* bytes) {
   const gc_depthwise image = gc_depthwise_of_image(s), gradient = gc_depthwise_of_gradient(s);
-  bytes[0] = gc_depthwise_memory<T>::bytes(image, image.lines * image.width);
-  bytes[1] = gc_depthwise_memory<T>::bytes(gradient, gradient.lines * s.stride_height * s.width);
-  bytes[2] = gc_depthwise_memory<T>::bytes(image, 0);
+  bytes[0] = gc_depthwise_memory<T>::bytes(image, image.lines * image.width, 0);
+  bytes[1] = gc_depthwise_memory<T>::bytes(gradient, gradient.lines * s.stride_height * s.width, 0);
+  bytes[2] = gc_depthwise_memory<T>::bytes(image, 0, gc_depthwise_channels<T>(s));
 }
 
 GC_EXPORT void scratch_f32(const gc_conv_shape* s, int64_t* bytes) { scratch<float>(*s, bytes); }
