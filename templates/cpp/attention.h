@@ -249,18 +249,23 @@ GC_NOINLINE void gc_attention_store(const gc_attention_shape& s, const gc_attent
   }
 }
 
+// Rows of an operand, `rows` of them in all, to be brought near.
+template <class T>
+struct gc_attention_operand {
+  gc_strided<const T> from;
+  int64_t rows, columns;
+};
+
 // Brings rows first .. last of an item's operands near, while another item computes: its heads lie apart from each
 // other, so no hardware guesses where the next one's rows are.
-template <class T>
-GC_INLINE void gc_attention_fetch(const gc_attention_shape& s, const gc_attention_item<T>& item, int64_t first,
-                                  int64_t last) {
+template <class T, int N>
+GC_INLINE void gc_attention_fetch(int64_t first, int64_t last, const gc_attention_operand<T> (&operands)[N]) {
   constexpr int64_t line = 64 / (int64_t)sizeof(T);
-  const auto fetch = [&](const gc_strided<const T>& from, int64_t rows, int64_t columns) {
-    if (from.column != 1) return;
-    for (int64_t i = first; i < gc_min_of(last, rows); ++i)
-      for (int64_t j = 0; j < columns; j += line) __builtin_prefetch(from.at(i, j));
-  };
-  fetch(item.key, s.keys, s.depth), fetch(item.value, s.keys, s.width), fetch(item.query, s.queries, s.depth);
+  for (const auto& operand : operands) {
+    if (operand.from.column != 1) continue;
+    for (int64_t i = first; i < gc_min_of(last, operand.rows); ++i)
+      for (int64_t j = 0; j < operand.columns; j += line) __builtin_prefetch(operand.from.at(i, j));
+  }
 }
 
 // Queries first .. last of one item; `next`, which may be null, comes after it.
@@ -282,7 +287,9 @@ GC_NOINLINE void gc_attention_rows(const gc_attention_shape& s, const gc_attenti
     for (int64_t row = gc_max_of(first, s.first_query(key)); row < last; row += GC_TILE_ROWS) {
       const int64_t high = gc_min_of<int64_t>(GC_TILE_ROWS, last - row);
       const int64_t columns = gc_min_of(count, s.seen(row + high - 1) - key);
-      if (next && key == 0) gc_attention_fetch(s, *next, row, row + high);
+      if (next && key == 0)
+        gc_attention_fetch<T>(row, row + high, {{next->key, s.keys, s.depth}, {next->value, s.keys, s.width},
+                                                {next->query, s.queries, s.depth}});
       gc_scaled_rows<T>(high, s.depth, {item.query.at(row), item.query.row, item.query.column}, (T)s.scale, b.query,
                         s.depth);
       if (few)

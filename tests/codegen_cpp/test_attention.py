@@ -39,6 +39,7 @@ SHAPES = {
     "one query of many keys": with_gradient((3,), 1, 1000, 64, 80, causal=True, offset=999, keep=0.8),
     "three queries of an odd width": with_gradient((2,), 3, 45, 7, 5, causal=True, bias=True, offset=42),
     "two queries in f64": with_gradient((), 2, 17, 9, 3, dtype=DType.F64),
+    "many items": with_gradient((20, 4), 19, 21, 4, 6, causal=True, offset=2),
     "no items": with_gradient((0,), 5, 6, 3, 2),
     "named sizes": with_gradient((2,), N, N + 3, 8, 8, causal=True),
 }
