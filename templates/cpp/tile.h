@@ -25,7 +25,7 @@
 #define GC_BLOCK_DEPTH(T) (GC_RIGHT_BYTES / 512 / (int64_t)sizeof(T))  // of longer ones, made block by block
 #define GC_BLOCK_COLUMNS 384
 #define GC_SUMS(T) ((9 << 16) / (int64_t)sizeof(T))            // that wait in the workspace between blocks of k
-#define GC_STRIP_DEPTH 512     // from here on a tile of sums pays for a call of the epilogue
+#define GC_STRIP_DEPTH 1024    // of shorter sums several panels are finished together: longer runs for the epilogue
 #define GC_STREAMED_TILES 4    // of rows that meet each panel of a streamed operand
 #define GC_FINISH_COLUMNS 128  // finished at once: a panel of rows of these lies in L1
 #define GC_MOST_COLUMNS 1024
