@@ -158,6 +158,31 @@ template <class T> GC_INLINE void gc_prefetch(const T* source, int64_t count) {
   for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(source + i, 0, 2);
 }
 
+// gc_for_rows for rows that lie apart, each in pages of its own: fetch(row, lane, count) asks for what the next group of rows
+// reads, a little at a time.
+template <int64_t group, class Step, class Fetch>
+GC_INLINE void gc_for_rows_ahead(int64_t first, int64_t last, int64_t count, const Step& step, const Fetch& fetch) {
+  constexpr int64_t bit = 64;
+  const int64_t groups = (last - first) / group * group, whole = count / bit * bit;
+  for (int64_t row = first; row < first + groups; row += group) {
+    for (int64_t start = 0; start < whole; start += bit) {
+#pragma GCC unroll 8
+      for (int64_t next = 0; next < group; ++next) fetch(row + group + next, start, bit);
+#pragma omp simd
+      for (int64_t lane = start; lane < start + bit; ++lane) {
+#pragma GCC unroll 8
+        for (int64_t next = 0; next < group; ++next) step(row + next, lane);
+      }
+    }
+#pragma omp simd
+    for (int64_t lane = whole; lane < count; ++lane) {
+#pragma GCC unroll 8
+      for (int64_t next = 0; next < group; ++next) step(row + next, lane);
+    }
+  }
+  gc_for_rows<1>(first + groups, last, count, step);
+}
+
 // The same, fetching as many elements of `next` a little at a time, while the steps work in cache.
 template <int64_t lanes, class Step, class... Next>
 GC_INLINE void gc_for_lanes_ahead(int64_t extent, const Step& step, const Next*... next) {
@@ -193,21 +218,25 @@ template <class T, int64_t lanes, class Join> GC_INLINE T gc_fold(T (&values)[la
   return values[0];
 }
 
-// The position of the best lane: NaN is better than any number, and the first of equals wins.
+// The position of the best lane: NaN is better than any number, and the first of equals wins. Joined pairwise.
 template <class T, class P, int64_t lanes, class Better>
 GC_INLINE int64_t gc_fold_position(T (&values)[lanes], P (&at)[lanes], Better better) {
-  T best = values[0];
-  P position = at[0];
-  for (int64_t lane = 1; lane < lanes; ++lane) {
-    T value = values[lane];
-    bool nan = value != value, best_nan = best != best;
-    bool wins = (nan & !best_nan) | (!best_nan & better(value, best));
-    bool ties = (nan & best_nan) | (value == best);
-    bool take = wins | (ties & (at[lane] < position));
-    best = take ? value : best;
-    position = take ? at[lane] : position;
+  static_assert((lanes & (lanes - 1)) == 0, "a power of two");
+#pragma GCC unroll 8
+  for (int64_t half = lanes / 2; half > 0; half /= 2) {
+#pragma omp simd
+    for (int64_t lane = 0; lane < half; ++lane) {
+      const T best = values[lane], value = values[lane + half];
+      const P first = at[lane], second = at[lane + half];
+      const bool nan = value != value, best_nan = best != best;
+      const bool wins = (nan & !best_nan) | (!best_nan & better(value, best));
+      const bool ties = (nan & best_nan) | (value == best);
+      const bool take = wins | (ties & (second < first));
+      values[lane] = take ? value : best;
+      at[lane] = take ? second : first;
+    }
   }
-  return position;
+  return at[0];
 }
 template <class T, class P, int64_t lanes> GC_INLINE int64_t gc_fold_argmax(T (&values)[lanes], P (&at)[lanes]) {
   return gc_fold_position(values, at, [](T a, T b) { return a > b; });

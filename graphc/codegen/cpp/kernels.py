@@ -8,7 +8,7 @@ from graphc.codegen.cpp.anchors import print_anchor
 from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names, dim_text
 from graphc.codegen.cpp.nests import expressions, lower
 from graphc.codegen.cpp.printer import NestPrinter
-from graphc.codegen.cpp.schedule import HALVES, PARALLEL_COST, Schedule, decide, shape_nests
+from graphc.codegen.cpp.schedule import HALVES, PARALLEL_COST, Schedule, decide, item_axes, shape_nests
 from graphc.codegen.cpp.scratch import SCRATCH, Scratch, scratch_of
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.team import shared_schedule
@@ -156,7 +156,8 @@ def _print_together(
                 printer.env[chunk.name] = variable
             rows, columns = printers
             count = rows_at_once(nests[0], nests[1], target)
-            if count and columns.runs_in_parts() and not columns.is_blocked():
+            in_turn = nests[0].axes[1] in item_axes(nests[0], schedules[0])
+            if count and in_turn and columns.runs_in_parts() and not columns.is_blocked():
                 _print_parts(rows, columns, names, count)
             else:
                 rows.print()

@@ -14,6 +14,7 @@ from graphc.codegen.cpp.schedule import (
     extent_of,
     prefetched_rows,
     row_lanes,
+    rows_apart,
 )
 from graphc.codegen.cpp.writer import Lanes, Writer
 from graphc.ir.kernel import (
@@ -309,15 +310,36 @@ class PassPrinter(AccumulatorPrinter):
         start, stop = first if first and len(axes) == 1 else ("0", dim_text(axes[-1].extent))
         row = self.names.new(axes[-1].name)
         step = f"[&](int64_t {row}, int64_t {lanes.variable}) GC_LAMBDA_INLINE"
+        far = rows_apart(self.nest, axes[-1], self.schedule)
+        loop, end = ("gc_for_rows_ahead", "},") if far else ("gc_for_rows", "});")
         with (
             self.scope(),
-            self.block(f"gc_for_rows<{ROW_GROUP}>({start}, {stop}, {lanes.count}, {step}", end="});"),
+            self.block(f"{loop}<{ROW_GROUP}>({start}, {stop}, {lanes.count}, {step}", end=end),
         ):
             self.env[axes[-1].name] = row
             self._load_kept(number, lanes.variable)
             self.define_vector(lanes)
             self.define(self.needed(roots))
             self.accumulate_all(reduces, lanes.variable)
+        if far:
+            self._fetch_rows(far, lanes, axes[-1].name)
+
+    def _fetch_rows(self, loads: Sequence[Load], lanes: Lanes, axis: str) -> None:
+        """The end of a loop over rows: what asks for elements of a later one."""
+        vector = self.schedule.vector
+        assert vector is not None
+        with self.scope(), self.names.scope():
+            row, lane, count = self.names.new(axis), self.names.new("lane"), self.names.new("count")
+            at = lane if lanes.start == "0" else f"{lanes.start} + {lane}"
+            known = {**self.env, axis: row, vector: at}
+            calls = [
+                f"gc_prefetch({self.buffers[load.buffer]} + {affine_text(load.index[0], known)}, {count});"
+                for load in loads
+            ]
+            header = f"[&](int64_t {row}, int64_t {lane}, int64_t {count}) GC_LAMBDA_INLINE"
+            with self.block(header, end="});"):
+                for call in calls:
+                    self.out.line(call)
 
     def _row_pass(self, number: int) -> None:
         """One pass along rows: lanes of accumulators that are folded at the end."""

@@ -46,6 +46,7 @@ TURN_ROWS, TURN_LANES = (
 PREFETCH_ROW, PREFETCH_TENSOR = 2 << 10, 4 << 20  # bytes of rows and tensors that are worth fetching ahead
 # Elements of the local tile that a non-temporal store is fed from, in maps and in the last pass over a row.
 MAP_TILE, STREAM_TILE = 256, 1024
+SHORT_RUN = 128  # elements
 HALVES = (DType.F16, DType.BF16)
 
 
@@ -196,8 +197,14 @@ def streamed_buffers(nest: Nest, kernel: Kernel, vector: str | None, target: Cpu
 
 
 def streamable(nest: Nest, kernel: Kernel, vector: str | None) -> frozenset[str]:
-    """Outputs that are written once in contiguous runs of floats, or of floats rounded to 16 bits."""
+    """Outputs that are written once in contiguous runs of floats, or of floats rounded to 16 bits.
+
+    Runs that are short and fill no vectors would leave half written lines behind.
+    """
     found = set()
+    extent = extent_of(nest, vector) if vector is not None else 0
+    if isinstance(extent, int) and extent < SHORT_RUN and extent % 16:
+        return frozenset()
     for statement in nest.body:
         if not isinstance(statement, Store) or statement.guards or vector is None:
             continue
@@ -378,6 +385,26 @@ def prefetched_rows(nest: Nest, schedule: Schedule, analysis: Analysis) -> tuple
             large = size >= PREFETCH_ROW and points * statement.dtype.itemsize >= PREFETCH_TENSOR
             if plain and large and index.stride(item.name) != 0:
                 found.setdefault(statement.buffer, statement)
+    return tuple(found.values())
+
+
+def rows_apart(nest: Nest, rows: Axis, schedule: Schedule) -> tuple[Load, ...]:
+    """Loads of columns from a large tensor whose rows lie further apart than what is read of one."""
+    vector = schedule.vector
+    found: dict[str, Load] = {}
+    for statement in nest.body:
+        if not isinstance(statement, Load) or statement.guards or vector is None:
+            continue
+        (index,) = statement.index
+        names = set(index.variables)
+        points = product(axis.extent for axis in nest.axes if axis.name in names)
+        plain = index.stride(vector) == 1 and names <= {axis.name for axis in nest.axes}
+        stride = index.stride(rows.name)
+        if not plain or not isinstance(points, int) or not isinstance(stride, int):
+            continue
+        apart = abs(stride) > schedule.block and abs(stride) * statement.dtype.itemsize >= PREFETCH_ROW
+        if apart and points * statement.dtype.itemsize >= PREFETCH_TENSOR:
+            found.setdefault(statement.buffer, statement)
     return tuple(found.values())
 
 

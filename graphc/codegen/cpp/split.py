@@ -108,7 +108,7 @@ def _chunks(nest: Nest, kernel: Kernel, target: CpuTarget) -> int:
         return 0
     lowered = shape_nest(lower(nest, kernel), target)
     schedule = decide(lowered, kernel, target)
-    if guess(schedule.work) < MINIMUM_WORK:
+    if guess(schedule.work) < MINIMUM_WORK or schedule.mode is Mode.MAP:
         return 0
     items = guess(product(axis.extent for axis in item_axes(lowered, schedule)))
     if schedule.mode is Mode.COLUMNS and schedule.vector is not None:

@@ -13,12 +13,10 @@ from contextlib import contextmanager
 
 from graphc.codegen.cpp.row_tiles import RowTilePrinter
 from graphc.codegen.cpp.scalars import ANCHOR
-from graphc.codegen.cpp.schedule import Mode
 from graphc.codegen.cpp.writer import Lanes
 from graphc.ir.kernel import Store
 
 STREAM_BLOCK, MOST_STREAMS = 64, 4  # elements and outputs that lie in registers together
-_LANES = 32  # of two bytes in the widest vector
 _BOUNDARY = 64  # bytes of the widest vector, and of the boundary that buffers lie on
 
 
@@ -49,16 +47,12 @@ class StreamPrinter(RowTilePrinter):
         """Elements of a block that divides the loop, where all blocks begin on a vector's boundary; else 0."""
         if not lanes.count.isdigit() or int(lanes.count) == 0:
             return 0
-        for store in stores:
-            whole = _BOUNDARY // self.analysis.definitions[store.value].dtype.itemsize
+        vectors = [_BOUNDARY // self.analysis.definitions[store.value].dtype.itemsize for store in stores]
+        for store, whole in zip(stores, vectors, strict=True):
             (index,) = store.index
             strides = [stride for name, stride in index.terms if name != self.schedule.vector]
-            steps = [index.offset, *strides, int(lanes.count), self._step()]
+            steps = [index.offset, *strides, int(lanes.count)]
             if any(not isinstance(step, int) or step % whole for step in steps):
                 return 0
-        sizes = range(STREAM_BLOCK, 0, -_LANES)
+        sizes = range(STREAM_BLOCK, 0, -max(vectors))
         return next((size for size in sizes if int(lanes.count) % size == 0), 0)
-
-    def _step(self) -> int:
-        """Elements of the vector axis from one loop over lanes to the next."""
-        return self.schedule.tile if self.schedule.mode is Mode.ROWS else self.schedule.block
