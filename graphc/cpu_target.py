@@ -36,10 +36,48 @@ class CpuTarget:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on: the affinity mask, or fewer by OMP_NUM_THREADS."""
+    """Cores that this process may use: the affinity mask, or fewer by OMP_NUM_THREADS or a container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return max(1, min(cores, int(limit))) if limit.isdigit() and int(limit) > 0 else cores
+    if limit.isdigit() and int(limit) > 0:
+        return min(cores, int(limit))
+    return min(cores, core_quota() or cores)
+
+
+def core_quota(proc: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> int | None:
+    """Cores whose time a control group grants this process, rounded up; None without a limit.
+
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (version 1).
+    """
+    try:
+        lines = Path(proc).read_text().splitlines()
+    except OSError:
+        return None
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = Path(root, "cpu") if controllers else Path(root)
+        # A group is bound by those around it; inside a container the path may be one that only the host sees.
+        own = base / path.lstrip("/")
+        around = [folder for folder in (own, *own.parents) if folder.is_relative_to(base)]
+        found += [quota for folder in around if (quota := _quota_of(folder))]
+    return min(found, default=None)
+
+
+def _quota_of(folder: Path) -> int | None:
+    """The cores of one control group, of version 2 or 1."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")
+            )
+        return -(-int(quota) // int(period)) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
 
 
 @functools.cache

@@ -18,10 +18,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from graphc.diagnostics import Diagnostic, ToolchainError
 from graphc.files import write_text
+from graphc.runtime.compilers import Compilers
 from graphc.runtime.folders import cache_folder
 from graphc.runtime.survey import compiler_candidates
 
@@ -147,56 +149,57 @@ def _remember(record: Path, found: Toolchain) -> None:
 
 
 def build_library(
-    toolchain: Toolchain, folder: Path, flags: Sequence[str], labels: Mapping[str, str], output: str
+    toolchain: Toolchain,
+    folder: Path,
+    flags: Sequence[str],
+    labels: Mapping[str, str],
+    output: str,
+    compilers: Compilers | None = None,
 ) -> None:
     """Compile all .cpp files in `folder`, side by side, and link them to folder/output.
 
-    `labels` says for each unit what it holds. Raises ToolchainError G502 with the compiler's first message.
+    `labels` says for each unit what it holds; `compilers` are those that end with these. Raises ToolchainError G502
+    with the compiler's first message.
     """
+    compilers = compilers or Compilers()
+    run = partial(_run, compilers, toolchain, folder, labels)
     units = sorted(path.name for path in folder.glob("*.cpp"))
     accepted = toolchain.flags(flags)
     if len(units) == 1:
-        _run(toolchain, folder, [*accepted, units[0], "-o", output, *toolchain.libraries], labels)
+        with compilers.all_or_none():
+            run([*accepted, units[0], "-o", output, *toolchain.libraries])
         return
     compiling = [flag for flag in accepted if flag != "-shared"]
 
     def compile_unit(unit: str) -> str:
         target = f"{unit}.o"
-        _run(toolchain, folder, [*compiling, "-c", unit, "-o", target], labels)
+        run([*compiling, "-c", unit, "-o", target])
         return target
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        objects = list(pool.map(compile_unit, units))
     linking = [flag for flag in accepted if not flag.startswith("-std")]
-    _run(toolchain, folder, [*linking, *objects, "-o", output, *toolchain.libraries], labels)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool, compilers.all_or_none():
+        objects = list(pool.map(compile_unit, units))
+        run([*linking, *objects, "-o", output, *toolchain.libraries])
     for name in objects:
         (folder / name).unlink()
 
 
-def _run(toolchain: Toolchain, folder: Path, words: Sequence[str], labels: Mapping[str, str]) -> None:
+def _run(
+    compilers: Compilers, toolchain: Toolchain, folder: Path, labels: Mapping[str, str], words: Sequence[str]
+) -> None:
     command = [*toolchain.command, *words]
     # Messages are matched below, so they must not depend on the user's language.
     environment = {**os.environ, "LC_ALL": "C"}
     try:
-        result = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-            env=environment,
-        )
+        code, said = compilers.run(command, folder, environment, TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         raise _failed(command, folder, labels, f"no answer within {TIMEOUT_SECONDS} s", "") from None
-    if result.returncode != 0:
-        if "No space left on device" in result.stderr:
+    if code != 0:
+        if "No space left on device" in said:
             raise OSError(28, "No space left on device", str(folder))
-        lines = [line for line in result.stderr.splitlines() if line.strip()]
+        lines = [line for line in said.splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line or "undefined" in line] or lines
-        raise _failed(
-            command, folder, labels, errors[0] if errors else f"exit code {result.returncode}", result.stderr
-        )
+        raise _failed(command, folder, labels, errors[0] if errors else f"exit code {code}", said)
 
 
 def _failed(

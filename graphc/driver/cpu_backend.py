@@ -20,6 +20,7 @@ from graphc.driver.interface import Bindings
 from graphc.ir.program import Plan, Program
 from graphc.passes.plan import plan as make_plan
 from graphc.runtime import cpu as cpu_runtime
+from graphc.runtime.compilers import Compilers
 from graphc.runtime.memory import OutputPool, allocate
 from graphc.types import TensorType
 
@@ -75,10 +76,18 @@ class CpuBackend:
     @classmethod
     def build(cls, generated: CppProgram, memory: str = "optimal") -> CpuBackend:
         """Build the library, or find it in the cache; `memory` is the strategy of the plan."""
-        with ThreadPoolExecutor(1) as other:
+        return cls._built(generated, memory, Compilers())
+
+    @classmethod
+    def _built(cls, generated: CppProgram, memory: str, compilers: Compilers) -> CpuBackend:
+        with ThreadPoolExecutor(1) as other, compilers.all_or_none():
             # Both libraries are built side by side.
-            made = other.submit(cls.build, generated.prologue, memory) if generated.prologue else None
-            native = cpu_runtime.load(generated)
+            made = (
+                other.submit(cls._built, generated.prologue, memory, compilers)
+                if generated.prologue
+                else None
+            )
+            native = cpu_runtime.load(generated, compilers)
             prologue = made.result() if made is not None else None
         program = generated.program
         arena = None if program.symbols else Arena.of(make_plan(program, {}, memory))

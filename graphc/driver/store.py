@@ -14,12 +14,13 @@ import io
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 from graphc import __version__
+from graphc.diagnostics import ToolchainError
 from graphc.runtime.cache import content_key, find, get_or_build
 
 T = TypeVar("T")
@@ -88,7 +89,9 @@ def _read(kind: str, key: str) -> Any:
 
 def _keep(kind: str, key: str, value: object) -> None:
     data = _pickled(value)
-    get_or_build(kind, key, lambda aside: _write(aside / _FILE, data))
+    # It is only a shortcut: a disk that is full fails where something is needed.
+    with suppress(ToolchainError):
+        get_or_build(kind, key, lambda aside: _write(aside / _FILE, data))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,9 +20,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from graphc.cpu_target import core_quota
 from graphc.diagnostics import Diagnostic, GraphcError
 from graphc.runtime.cache import content_key, get_or_build
 from graphc.runtime.cache import find as find_entry
+from graphc.runtime.compilers import Compilers
 from graphc.runtime.toolchain import build_library, find_toolchain
 
 LIBRARY = "program.so"
@@ -54,6 +57,7 @@ class NativeProgram:
         self._entry = self._library[ENTRY_POINT]
         self._entry.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         self._entry.restype = ctypes.c_int32
+        self._limit_threads = _thread_limit(self._library)
         with suppress(AttributeError):  # before OpenMP 5.0
             _end_threads_before_forks(
                 ctypes.cast(self._library.omp_pause_resource_all, ctypes.c_void_p).value
@@ -65,6 +69,8 @@ class NativeProgram:
         Takes ctypes arrays (nothing is copied) or sequences of integers. Error G601 when the program reports one.
         """
         table, dims = _array(ctypes.c_void_p, pointers), _array(ctypes.c_int64, sizes)
+        if self._limit_threads is not None:
+            self._limit_threads()
         status = self._entry(ctypes.addressof(table), ctypes.addressof(dims))
         if status != 0:
             raise self._failed(status)
@@ -81,7 +87,7 @@ class NativeProgram:
             if status != 0:
                 raise failed(status)
 
-        return run
+        return run if self._limit_threads is None else _after(self._limit_threads, run)
 
     def _failed(self, status: int) -> GraphcError:
         return GraphcError(Diagnostic("G601", f"program {self.name} stopped with status {status}"))
@@ -111,12 +117,41 @@ def _end_threads_before_forks(pause: int | None) -> None:
         os.register_at_fork(before=lambda: call(_PAUSE_HARD))
 
 
+def _thread_limit(library: ctypes.CDLL) -> Callable[[], None] | None:
+    """What keeps OpenMP within a container's quota of cores, for each thread that calls; None where there is none.
+
+    OpenMP heeds the affinity mask, which a quota leaves alone: more threads than it grants would be halted for most of
+    the time, while those that run wait for them.
+    """
+    quota = core_quota()
+    if quota is None or "OMP_NUM_THREADS" in os.environ:
+        return None
+    done = threading.local()
+
+    def limit() -> None:
+        # Once, so that a later choice of the user's holds.
+        if not hasattr(done, "limited"):
+            done.limited = True
+            if library.omp_get_max_threads() > quota:
+                library.omp_set_num_threads(quota)
+
+    return limit
+
+
+def _after(first: Callable[[], None], then: Callable[[], None]) -> Callable[[], None]:
+    def both() -> None:
+        first()
+        then()
+
+    return both
+
+
 def _array(kind: Any, values: Sequence[Any]) -> Any:
     return values if isinstance(values, ctypes.Array) else (kind * max(len(values), 1))(*values)
 
 
-def load(sources: Sources) -> NativeProgram:
-    """Build the sources, or find them in the cache, and load the library.
+def load(sources: Sources, compilers: Compilers | None = None) -> NativeProgram:
+    """Build the sources, or find them in the cache, and load the library; `compilers` as in `build_library`.
 
     Raises ToolchainError: G501 no compiler, G502 it failed, G503 no space.
     """
@@ -128,7 +163,7 @@ def load(sources: Sources) -> NativeProgram:
     def build(folder: Path) -> None:
         for name, text in sources.files:
             (folder / name).write_text(text, encoding="utf-8")
-        build_library(toolchain, folder, sources.flags, dict(sources.labels), LIBRARY)
+        build_library(toolchain, folder, sources.flags, dict(sources.labels), LIBRARY, compilers)
 
     entry = get_or_build(_KIND, key, build)
     return NativeProgram(sources.name, key, entry.folder / LIBRARY, time.perf_counter() - start, entry.cached)

@@ -12,7 +12,8 @@ import torch
 
 import graphc as mx
 from graphc import optimizer as optimizers
-from graphc.driver import start, training
+from graphc.diagnostics import Diagnostic, ToolchainError
+from graphc.driver import start, store, training
 from graphc.driver.compile import Options, compile
 from graphc.driver.executable import Executable
 from graphc.ir.graph import Graph
@@ -186,6 +187,14 @@ def test_a_damaged_start_is_made_again(folder: Path, damage: str) -> None:
         (entry / "value.pickle").write_bytes(b"not a pickle")
     assert torch.equal(result(step_of()), expected)
     assert torch.equal(result(step_of()), expected)
+
+
+def test_a_disk_that_is_full_for_shortcuts_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise ToolchainError(Diagnostic("G503", "no space left"))
+
+    monkeypatch.setattr(store, "get_or_build", full)
+    assert result(step_of()).shape and not list(folder.glob("start-*"))
 
 
 PROGRAM = """
