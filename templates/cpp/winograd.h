@@ -279,7 +279,8 @@ void gc_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_
 template <class T, class Block>
 void gc_winograd_share(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t outputs, const Block& block) {
   constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
-  const int64_t tiles = s.batch * gc_ceil_div(s.out_height, 4) * gc_ceil_div(s.out_width, 4);
+  const int64_t side = 7 - s.kernel_width;  // of a tile's outputs: six points in all
+  const int64_t tiles = s.batch * gc_ceil_div(s.out_height, side) * gc_ceil_div(s.out_width, side);
   const int64_t panels = gc_ceil_div(outputs, W);
   int64_t threads = gc_threads_for((double)tiles * GC_POINTS * s.in_channels * outputs);
   int64_t blocks = gc_ceil_div(tiles, p.tiles), parts = 1;

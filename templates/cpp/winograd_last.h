@@ -5,6 +5,9 @@
 //   gc_pixels_winograd<float>(shape, plan, x, packed, epilogue);         // epilogue as that of gc_pixels_forward
 //   gc_pixels_winograd_packing<float>(shape, plan, x, w, packed, epilogue);   // both; `packed` may be smaller, see plan
 //
+// Kernels of 5x5 weights have the same six points and tiles of 2x2 outputs, F(2x2, 5x5): gc_winograd_pack_weight<float, 5>
+// and gc_pixels_winograd<float, 5>.
+//
 // Needs, error, order, scratch: as in winograd.h.
 #ifndef GC_WINOGRAD_LAST_H
 #define GC_WINOGRAD_LAST_H
@@ -29,23 +32,25 @@ GC_NOINLINE void gc_pixels_stage(const gc_conv_shape& s, const T* image, int64_t
     }
 }
 
+// `Side` by `Side` outputs.
+template <int Side>
 struct gc_winograd_tile {
   int64_t image, y, x;  // y and x in pixels of the result
 
   gc_winograd_tile(const gc_conv_shape& s, int64_t tile) {
-    const int64_t across = gc_ceil_div(s.out_width, 4), down = gc_ceil_div(s.out_height, 4);
+    const int64_t across = gc_ceil_div(s.out_width, Side), down = gc_ceil_div(s.out_height, Side);
     image = tile / (across * down);
-    y = 4 * (tile / across % down);
-    x = 4 * (tile % across);
+    y = Side * (tile / across % down);
+    x = Side * (tile % across);
   }
 };
 
-template <class T>
+template <class T, int Side>
 GC_NOINLINE void gc_pixels_image_block(const gc_conv_shape& s, const gc_winograd_sizes<T>& z, int64_t tile,
                                        int64_t tiles, const T* x, T* image, T* stage) {
   constexpr int64_t L = GC_LANES(T);
   for (int64_t t = 0; t < tiles; ++t) {
-    const gc_winograd_tile place(s, tile + t);
+    const gc_winograd_tile<Side> place(s, tile + t);
     const int64_t top = place.y - s.pad_height, left = place.x - s.pad_width;
     const T* const whole = x + place.image * s.plane() * s.in_channels;
     const bool inside = top >= 0 && left >= 0 && top + 6 <= s.height && left + 6 <= s.width;
@@ -55,7 +60,7 @@ GC_NOINLINE void gc_pixels_image_block(const gc_conv_shape& s, const gc_winograd
       if (inside && channels == L) {
         // The next tile's pixels: strides of whole pixels are more than the machine looks ahead by itself.
         for (int64_t i = 0; i < 6; ++i)
-          for (int64_t j = 6; j < 10; ++j)
+          for (int64_t j = 6; j < 6 + Side; ++j)
             __builtin_prefetch(whole + ((top + i) * s.width + left + j) * s.in_channels + c);
         gc_winograd_image_tile(whole + (top * s.width + left) * s.in_channels + c, s.width * s.in_channels,
                                s.in_channels, to, z.image_point);
@@ -67,82 +72,83 @@ GC_NOINLINE void gc_pixels_image_block(const gc_conv_shape& s, const gc_winograd
   }
 }
 
-// A^T m A for one tile: to[4][4][outputs].
-template <class T>
+// A^T m A for one tile: to[Side][Side][outputs].
+template <class T, int Side>
 GC_NOINLINE void gc_pixels_result_tile(int64_t outputs, const T* from, int64_t point, T* to) {
   typedef gc_vector<T> vec;
   constexpr int64_t L = GC_LANES(T);
   for (int64_t o = 0; o < outputs; o += L) {
-    vec half[4][6];
+    vec half[Side][6];
 #pragma GCC unroll 6
     for (int x = 0; x < 6; ++x) {
-      vec line[6], results[4];
+      vec line[6], results[Side];
 #pragma GCC unroll 6
       for (int y = 0; y < 6; ++y) line[y] = *(const vec*)(from + (y * 6 + x) * point + o);
       gc_winograd_result<T>(line, results);
 #pragma GCC unroll 4
-      for (int y = 0; y < 4; ++y) half[y][x] = results[y];
+      for (int y = 0; y < Side; ++y) half[y][x] = results[y];
     }
 #pragma GCC unroll 4
-    for (int y = 0; y < 4; ++y) {
-      vec results[4];
+    for (int y = 0; y < Side; ++y) {
+      vec results[Side];
       gc_winograd_result<T>(half[y], results);
 #pragma GCC unroll 4
-      for (int x = 0; x < 4; ++x) *(vec*)(to + (y * 4 + x) * outputs + o) = results[x];
+      for (int x = 0; x < Side; ++x) *(vec*)(to + (y * Side + x) * outputs + o) = results[x];
     }
   }
 }
 
 // Tiles from `tile` on, outputs `first` to `last` of the packed ones, which begin with `base`.
-template <class T>
+template <class T, int K>
 void gc_pixels_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t tile, int64_t tiles,
                               int64_t base, int64_t first, int64_t last, const T* x, const T* packed,
                               const gc_weights<T>& epilogue) {
   constexpr int64_t L = GC_LANES(T);
+  constexpr int Side = 7 - K;
   const gc_winograd_sizes<T> z(s, p);
   T* const image = (T*)gc_round_up((int64_t)gc_scratch(z.bytes()), 64);
   T* const sums = image + GC_POINTS * z.image_point;
   T* const stage = sums + GC_POINTS * z.sums_point;
-  gc_pixels_image_block(s, z, tile, tiles, x, image, stage);
+  gc_pixels_image_block<T, Side>(s, z, tile, tiles, x, image, stage);
   for (int64_t output = first; output < last; output += p.outputs) {
     const int64_t channels = gc_min_of(p.outputs, last - output), outputs = gc_round_up(channels, L);
     gc_winograd_products(z, tiles, (int64_t)0, z.inputs, outputs, (const T*)image,
                          gc_winograd_packed(packed, z.inputs, output, output + channels), sums);
     for (int64_t t = 0; t < tiles; ++t) {
-      const gc_winograd_tile place(s, tile + t);
-      gc_pixels_result_tile<T>(outputs, sums + t * z.sums_row, z.sums_point, stage);
-      const int64_t rows = gc_min_of<int64_t>(4, s.out_height - place.y);
-      const int64_t columns = gc_min_of<int64_t>(4, s.out_width - place.x);
+      const gc_winograd_tile<Side> place(s, tile + t);
+      gc_pixels_result_tile<T, Side>(outputs, sums + t * z.sums_row, z.sums_point, stage);
+      const int64_t rows = gc_min_of<int64_t>(Side, s.out_height - place.y);
+      const int64_t columns = gc_min_of<int64_t>(Side, s.out_width - place.x);
       for (int64_t i = 0; i < rows; ++i)
         for (int64_t j = 0; j < columns; ++j)
           epilogue((place.image * s.out_height + place.y + i) * s.out_width + place.x + j, base + output, channels,
-                   (const T*)(stage + (i * 4 + j) * outputs));
+                   (const T*)(stage + (i * Side + j) * outputs));
     }
   }
 }
 
-template <class T>
+template <class T, int K>
 void gc_pixels_winograd_outputs(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t first, int64_t last,
                                 const T* x, const T* packed, const gc_weights<T>& epilogue) {
   gc_winograd_share<T>(s, p, last - first, [&](int64_t tile, int64_t tiles, int64_t begin, int64_t end) {
-    gc_pixels_winograd_block<T>(s, p, tile, tiles, first, begin, end, x, packed, epilogue);
+    gc_pixels_winograd_block<T, K>(s, p, tile, tiles, first, begin, end, x, packed, epilogue);
   });
 }
 
-template <class T, class Epilogue>
+template <class T, int K = 3, class Epilogue>
 GC_INLINE void gc_pixels_winograd(const gc_conv_shape& s, const gc_winograd_plan& p, const T* x, const T* packed,
                                   const Epilogue& epilogue) {
-  gc_pixels_winograd_outputs<T>(s, p, 0, s.out_channels, x, packed, gc_weights_of<T>(epilogue));
+  gc_pixels_winograd_outputs<T, K>(s, p, 0, s.out_channels, x, packed, gc_weights_of<T>(epilogue));
 }
 
 // The weight is packed `plan.packed` outputs at a time, so that what was packed is still in the cache when it is used.
-template <class T, class Epilogue>
+template <class T, int K = 3, class Epilogue>
 GC_INLINE void gc_pixels_winograd_packing(const gc_conv_shape& s, const gc_winograd_plan& p, const T* x, const T* w,
                                           T* packed, const Epilogue& epilogue) {
   for (int64_t first = 0; first < s.out_channels; first += p.packed) {
     const int64_t last = gc_min_of(s.out_channels, first + p.packed);
-    gc_winograd_pack_weight(s, false, first, last, w, packed);
-    gc_pixels_winograd_outputs<T>(s, p, first, last, x, (const T*)packed, gc_weights_of<T>(epilogue));
+    gc_winograd_pack_weight<T, K>(s, false, first, last, w, packed);
+    gc_pixels_winograd_outputs<T, K>(s, p, first, last, x, (const T*)packed, gc_weights_of<T>(epilogue));
   }
 }
 

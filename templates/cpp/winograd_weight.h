@@ -44,7 +44,24 @@ GC_INLINE void gc_winograd_weight(const V (&g)[3], V (&to)[6]) {
   to[5] = g[2];
 }
 
-// A^T: six points to four outputs.
+// The same for five weights, whose tiles have two outputs: F(2, 5) has the points of F(4, 3), so B^T is the same.
+template <class T, class V>
+GC_INLINE void gc_winograd_weight(const V (&g)[5], V (&to)[6]) {
+  const V near_even = (T)GC_NEAR_NORM * g[0] + (T)(GC_NEAR_NORM * GC_NEAR2) * g[2] +
+                      (T)(GC_NEAR_NORM * GC_NEAR2 * GC_NEAR2) * g[4];
+  const V far_even = (T)GC_FAR_NORM * g[0] + (T)(GC_FAR_NORM * GC_FAR2) * g[2] +
+                     (T)(GC_FAR_NORM * GC_FAR2 * GC_FAR2) * g[4];
+  const V near_odd = (T)(GC_NEAR_NORM * GC_NEAR) * g[1] + (T)(GC_NEAR_NORM * GC_NEAR * GC_NEAR2) * g[3];
+  const V far_odd = (T)(GC_FAR_NORM * GC_FAR) * g[1] + (T)(GC_FAR_NORM * GC_FAR * GC_FAR2) * g[3];
+  to[0] = (T)(1 / (GC_NEAR2 * GC_FAR2)) * g[0];
+  to[1] = near_even + near_odd;
+  to[2] = near_even - near_odd;
+  to[3] = far_even + far_odd;
+  to[4] = far_even - far_odd;
+  to[5] = g[4];
+}
+
+// A^T: six points to four outputs, or to two.
 template <class T, class V>
 GC_INLINE void gc_winograd_result(const V (&m)[6], V (&to)[4]) {
   const V near = m[1] + m[2], far = m[3] + m[4];
@@ -53,6 +70,12 @@ GC_INLINE void gc_winograd_result(const V (&m)[6], V (&to)[4]) {
   to[1] = near_odd + far_odd;
   to[2] = (T)GC_NEAR2 * near + (T)GC_FAR2 * far;
   to[3] = (T)GC_NEAR2 * near_odd + (T)GC_FAR2 * far_odd + m[5];
+}
+
+template <class T, class V>
+GC_INLINE void gc_winograd_result(const V (&m)[6], V (&to)[2]) {
+  to[0] = m[0] + (m[1] + m[2]) + (m[3] + m[4]);
+  to[1] = (T)GC_NEAR * (m[1] - m[2]) + (T)GC_FAR * (m[3] - m[4]) + m[5];
 }
 
 // to[column][lane] = from[lane * from_row + column]; may write up to a register beyond, never reads beyond `end`.
@@ -75,27 +98,27 @@ GC_INLINE int64_t gc_winograd_packed_size(const gc_conv_shape& s, int64_t output
   return GC_POINTS * s.in_channels * gc_round_up(outputs, lanes);
 }
 
-// One register of out channels at `output`, in channels `begin` to `end`.
-template <class T>
+// One register of out channels at `output`, in channels `begin` to `end`; kernels are K by K.
+template <int K = 3, class T>
 GC_NOINLINE void gc_winograd_pack_lanes(const gc_conv_shape& s, bool turned, int64_t output, int64_t outputs,
                                         int64_t begin, int64_t end, const T* w, T* to, int64_t row, int64_t point) {
   typedef gc_vector<T> vec;
-  constexpr int64_t L = GC_LANES(T), block = 16;
-  alignas(64) T taps[(9 * block + L) * L];
-  const T* const last = w + s.in_channels * s.out_channels * 9;
+  constexpr int64_t L = GC_LANES(T), block = 16, places = K * K;
+  alignas(64) T taps[(places * block + L) * L];
+  const T* const last = w + s.in_channels * s.out_channels * places;
   const int64_t each = turned ? 1 : block;  // in channels whose taps lie side by side
   for (int64_t c = begin; c < end; c += each) {
     const int64_t count = gc_min_of(each, end - c);
-    if (turned) gc_lanes_from_rows(outputs, (int64_t)9, w + (c * s.out_channels + output) * 9, (int64_t)9, last, taps);
-    else gc_transpose(outputs, count * 9, w + (output * s.in_channels + c) * 9, s.in_channels * 9, taps, L);
+    if (turned) gc_lanes_from_rows(outputs, places, w + (c * s.out_channels + output) * places, places, last, taps);
+    else gc_transpose(outputs, count * places, w + (output * s.in_channels + c) * places, s.in_channels * places, taps, L);
     for (int64_t i = 0; i < count; ++i) {
-      const vec* from = (const vec*)(taps + i * 9 * L);
-      vec half[6][3];
-#pragma GCC unroll 3
-      for (int x = 0; x < 3; ++x) {
-        vec column[3], points[6];
-#pragma GCC unroll 3
-        for (int y = 0; y < 3; ++y) column[y] = from[turned ? 8 - (y * 3 + x) : y * 3 + x];
+      const vec* from = (const vec*)(taps + i * places * L);
+      vec half[6][K];
+#pragma GCC unroll 5
+      for (int x = 0; x < K; ++x) {
+        vec column[K], points[6];
+#pragma GCC unroll 5
+        for (int y = 0; y < K; ++y) column[y] = from[turned ? places - 1 - (y * K + x) : y * K + x];
         gc_winograd_weight<T>(column, points);
 #pragma GCC unroll 6
         for (int y = 0; y < 6; ++y) half[y][x] = points[y];
@@ -112,7 +135,7 @@ GC_NOINLINE void gc_winograd_pack_lanes(const gc_conv_shape& s, bool turned, int
   }
 }
 
-template <class T>
+template <class T, int K = 3>
 GC_NOINLINE void gc_winograd_pack_weight(const gc_conv_shape& s, bool turned, int64_t first, int64_t last, const T* w,
                                          T* packed) {
   constexpr int64_t L = GC_LANES(T), W = GC_TILE_VECTORS * L;
@@ -121,7 +144,7 @@ GC_NOINLINE void gc_winograd_pack_weight(const gc_conv_shape& s, bool turned, in
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t lane = 0; lane < width; lane += L) {
     const int64_t panel = lane / W * W, row = gc_min_of(W, width - panel);
-    gc_winograd_pack_lanes(s, turned, first + lane, gc_min_of(L, last - first - lane), (int64_t)0, s.in_channels, w,
+    gc_winograd_pack_lanes<K>(s, turned, first + lane, gc_min_of(L, last - first - lane), (int64_t)0, s.in_channels, w,
                            packed + panel * s.in_channels * GC_POINTS + (lane - panel), row, s.in_channels * row);
   }
 }

@@ -26,6 +26,8 @@ CASES = {
     "lines_of_one_axis": ("2,33,2", "5,2,4", {"stride": (2,), "pad": (1,), "dilate": (1,)}),
     "winograd": ("2,14,14,64", "48,64,3,3", {"pad": (1, 1)}),
     "winograd_ragged": ("1,11,9,67", "83,67,3,3", {"pad": (0, 2)}),
+    "winograd_five": ("2,15,13,48", "40,48,5,5", {"pad": (2, 2)}),
+    "winograd_five_ragged": ("1,8,19,35", "83,35,5,5", {"pad": (4, 0)}),
     "winograd_symbolic": ("N,12,12,64", "64,64,3,3", {"pad": (1, 1)}),
 }
 SIZES = {"N": 3, "M": 13}
@@ -77,5 +79,10 @@ def test_tuning_may_take_the_other_algorithm() -> None:
 def test_every_form_is_taken() -> None:
     executable = compile(networks(InputKind.PARAMETER, "f32"), target="cpu", options=Options(layout="keep"))
     text = "".join(executable.backend.sources.values())
-    for call in ("gc_pixels_forward<float>", "gc_pixels_lines<float>", "gc_pixels_winograd<float>"):
+    for call in (
+        "gc_pixels_forward<float>",
+        "gc_pixels_lines<float>",
+        "gc_pixels_winograd<float>",
+        "gc_pixels_winograd<float, 5>",
+    ):
         assert call in text

@@ -15,6 +15,7 @@ CASES = [  # batch, in and out channels, image, kernel, stride, pad, dilation
     (1, 37, 66, (9, 8), (1, 1), (1, 1), (0, 0), (1, 1)),
     (2, 33, 17, (13, 12), (3, 3), (1, 1), (1, 1), (1, 1)),
     (1, 20, 40, (11, 9), (3, 2), (2, 3), (2, 0), (1, 2)),
+    (2, 33, 50, (10, 7), (5, 5), (1, 1), (2, 3), (1, 1)),
 ]
 Shape = NDArray[np.int64]
 
@@ -52,15 +53,16 @@ def test_direct_sums_and_lines(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", targets())
-def test_winograd(target: str) -> None:
+@pytest.mark.parametrize(("case", "name"), [(2, "winograd_packing"), (4, "winograd_packing_five")])
+def test_winograd(target: str, case: int, name: str) -> None:
     library = build("channels_last", target)
-    shape, x, w, exact = problem(CASES[2])
-    plan = Winograd(33, 17, 56, 64, 64)
+    shape, x, w, exact = problem(CASES[case])
+    plan = Winograd(33, w.shape[0], 8, 32, 32)
     packed = np.full(plan.packed_elements(False) + 16, np.nan, np.float32)
     packed = packed[-packed.ctypes.data % 64 // 4 :]
     cut = np.array([plan.tiles, plan.outputs_at_once, plan.packed_at_once, 0], np.int64)
     got = np.full(exact.shape, np.nan, np.float32)
-    call(library.winograd_packing, shape, cut, x, w, packed, got)
+    call(getattr(library, name), shape, cut, x, w, packed, got)
     check(got, exact, 1e-5)
 
 

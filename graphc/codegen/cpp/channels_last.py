@@ -15,7 +15,7 @@ from graphc.codegen.cpp.packing import PACKED_FORM, PACKED_OPERAND
 from graphc.codegen.cpp.pixels import CHANNELS_LAST, LINES, channels_first, pixel_form
 from graphc.codegen.cpp.winograd import WINOGRAD
 from graphc.ir.kernel import Access, AnchorOperation, Kernel, Parameter
-from graphc.types import TensorType
+from graphc.types import Dim, TensorType
 
 if TYPE_CHECKING:
     from graphc.codegen.cpp.anchors import Call
@@ -42,7 +42,7 @@ def print_channels_last(call: Call) -> tuple[str, ...]:
         claim(call, form.plan.scratch_bytes(call.target.lanes(anchor.accumulator.itemsize)))
         name = "gc_pixels_winograd" if constant else "gc_pixels_winograd_packing"
         operands = packed if constant else f"{weight}, {packed}"
-        call.out.line(f"{name}<{call.type}>({shape}, {form.plan}, {image}, {operands},")
+        call.out.line(f"{name}<{_of(call, form.plan.taps)}>({shape}, {form.plan}, {image}, {operands},")
     else:
         if not constant:
             call.out.line(f"{_packs(form.name)}<{call.type}>({shape}, {weight}, {packed});")
@@ -50,6 +50,11 @@ def print_channels_last(call: Call) -> tuple[str, ...]:
         call.out.line(f"{name}<{call.type}>({shape}, {image}, {packed},")
     _pixel_epilogue(call)
     return ("winograd_last.h" if form.plan is not None else "channels_last.h",)
+
+
+def _of(call: Call, taps: Dim) -> str:
+    """Template arguments: the type, and the kernel's side where it is not 3."""
+    return call.type if taps == 3 else f"{call.type}, {dim_text(taps)}"
 
 
 def _packs(form: str) -> str:
@@ -77,7 +82,8 @@ def pack_channels_last(call: Call) -> tuple[str, ...]:
     packed = call.buffers[call.kernel.parameters[1].name]
     if form == WINOGRAD:
         outputs = f"0, {dim_text(w[0])}"
-        call.out.line(f"gc_winograd_pack_weight<{call.type}>({shape}, false, {outputs}, {weight}, {packed});")
+        arguments = f"{shape}, false, {outputs}, {weight}, {packed}"
+        call.out.line(f"gc_winograd_pack_weight<{_of(call, w[2])}>({arguments});")
         return ("winograd_weight.h",)
     call.out.line(f"{_packs(form)}<{call.type}>({shape}, {weight}, {packed});")
     return ("channels_last.h",)

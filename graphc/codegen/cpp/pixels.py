@@ -1,7 +1,8 @@
 """Which template computes a convolution of images [N,...,C] (channels_last.h, winograd_last.h), and what it packs.
 
-Direct sums are a product whose rows are pixels; images of few channels are read in place, line by line; 3x3 kernels
-take a quarter of the multiplications with Winograd's algorithm, where that is cheaper (winograd.py).
+Direct sums are a product whose rows are pixels; images of few channels are read in place, line by line; kernels of 3x3
+and 5x5 weights take a quarter and a third of the multiplications with Winograd's algorithm, where that is cheaper
+(winograd.py).
 """
 
 from __future__ import annotations
@@ -54,7 +55,14 @@ def pixel_form(
     """The form for these shapes; `constant`: the weight is packed beforehand."""
     first = channels_first(image), channels_first(result)
     plan = winograd(
-        *first, weight[2:], {**attributes, "groups": 1}, dtype, constant, _READ_COST, may_transform=False
+        *first,
+        weight[2:],
+        {**attributes, "groups": 1},
+        dtype,
+        constant,
+        _READ_COST,
+        may_transform=False,
+        kernels=(3, 5),
     )
     if plan is not None:
         return PixelForm(WINOGRAD, plan)

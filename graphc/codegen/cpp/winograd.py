@@ -15,7 +15,8 @@ from graphc.types import Dim, DType
 ALGORITHM = "algorithm"  # attribute of a convolution for which a choice is pinned (choices.py)
 DIRECT, WINOGRAD = "direct", "winograd"
 
-POINTS = 36  # of F(4x4, 3x3)
+POINTS = 36  # of F(4x4, 3x3), and of F(2x2, 5x5)
+SIDE = 6  # of a tile of the image
 TILE = 4
 _PIECE_TILES = 16  # GC_WINOGRAD_PIECE
 _LINE = 16  # elements between rows beyond what they hold
@@ -47,6 +48,7 @@ class Winograd:
     outputs_at_once: int
     packed_at_once: int
     inputs_at_once: int = 0  # whose weights are transformed on the way; 0 where they are packed
+    taps: int = 3  # of a kernel's row
 
     def __str__(self) -> str:
         cut = [self.tiles, self.outputs_at_once, self.packed_at_once]
@@ -95,32 +97,36 @@ def winograd(
     constant: bool = False,
     read_cost: int = _READ_COST,
     may_transform: bool = True,
+    kernels: Sequence[int] = (3,),
 ) -> Winograd | None:
     """The plan for a convolution of `image` to `result` (N, C, H, W), None where direct sums are cheaper.
 
     For a gradient to the data the image is dy and the result dx. `constant`: the weight is packed beforehand, and an
     element of it takes `read_cost` multiply-adds to bring from memory. `may_transform`: the template can make it on the
-    way, where that is cheaper than packing it.
+    way, where that is cheaper than packing it. `kernels`: the sides of those it has a form for.
     """
-    sizes = _sizes(image, result, kernel, attributes, dtype)
+    sizes = _sizes(image, result, kernel, attributes, dtype, kernels)
     if sizes is None:
         return None
     batch, inputs, outputs, height, width = sizes
-    weight, blocks = POINTS * inputs * outputs, -(-_tiles(sizes) // _BLOCK_TILES)
+    taps = next(side for side in kernels if side == kernel[0])
+    all_tiles = _tiles(sizes, SIDE + 1 - taps)
+    weight, blocks = POINTS * inputs * outputs, -(-all_tiles // _BLOCK_TILES)
     packed = read_cost if constant else _PACK_COST
     unpacked = blocks * _TRANSFORM_COST
     # Threads share outputs then; a batch that is not known may have many tiles.
     on_the_way = may_transform and not constant and unpacked < packed
     on_the_way = on_the_way and outputs >= 128 and isinstance(image[0], int)
-    cost = _tiles(sizes) * _tile_cost(inputs, outputs) + weight * (unpacked if on_the_way else packed)
-    if attributes.get(ALGORITHM) != WINOGRAD and cost >= 9 * inputs * outputs * batch * height * width:
+    cost = all_tiles * _tile_cost(inputs, outputs) + weight * (unpacked if on_the_way else packed)
+    if attributes.get(ALGORITHM) != WINOGRAD and cost >= taps**2 * inputs * outputs * batch * height * width:
         return None
     if on_the_way:
-        tiles = -(-_tiles(sizes) // blocks)
+        tiles = -(-all_tiles // blocks)
         at_once, depth = (64, 32) if tiles <= 32 else (32, 64)
         return Winograd(inputs, outputs, tiles, at_once, 0, depth)
     most = _PACKED_BYTES // (4 * POINTS * inputs)
-    return Winograd(inputs, outputs, 56 if inputs < 256 else 112, 64, max(64, most // 64 * 64))
+    at_once = max(64, most // 64 * 64)
+    return Winograd(inputs, outputs, 56 if inputs < 256 else 112, 64, at_once, taps=taps)
 
 
 def winograd_gradient(
@@ -153,15 +159,16 @@ def _sizes(
     kernel: Sequence[Dim],
     attributes: Mapping[str, Any],
     dtype: DType,
+    kernels: Sequence[int] = (3,),
 ) -> tuple[int, int, int, int, int] | None:
     """Batch, in and out channels, output height and width; None for what the algorithm is not for."""
     plain = (
         dtype is DType.F32
         and len(image) == 4
-        and tuple(kernel) == (3, 3)
+        and tuple(kernel) in {(side, side) for side in kernels}
         and all(tuple(attributes[name]) == (1, 1) for name in ("stride", "dilate"))
         and attributes.get("groups", 1) == 1
-        and all(0 <= pad <= 2 for pad in attributes["pad"])
+        and all(0 <= pad < side for pad, side in zip(attributes["pad"], kernel, strict=True))
     )
     if not plain or attributes.get(ALGORITHM) == DIRECT:
         return None
@@ -175,9 +182,9 @@ def _sizes(
     return sizes if min(sizes) >= 1 else None
 
 
-def _tiles(sizes: tuple[int, int, int, int, int]) -> int:
+def _tiles(sizes: tuple[int, int, int, int, int], side: int = TILE) -> int:
     batch, _, _, height, width = sizes
-    return batch * -(-height // TILE) * -(-width // TILE)
+    return batch * -(-height // side) * -(-width // side)
 
 
 def _tile_cost(inputs: int, outputs: int) -> int:

@@ -47,6 +47,11 @@ GC_EXPORT void winograd_packing(const gc_conv_shape* s, const gc_winograd_plan* 
   gc_pixels_winograd_packing<float>(*s, *p, x, w, packed, storing(s, y));
 }
 
+GC_EXPORT void winograd_packing_five(const gc_conv_shape* s, const gc_winograd_plan* p, const float* x, const float* w,
+                                     float* packed, float* y) {
+  gc_pixels_winograd_packing<float, 5>(*s, *p, x, w, packed, storing(s, y));
+}
+
 GC_EXPORT void winograd_packed(const gc_conv_shape* s, const gc_winograd_plan* p, const float* x, const float* packed,
                                float* y) {
   gc_pixels_winograd<float>(*s, *p, x, packed, storing(s, y));
