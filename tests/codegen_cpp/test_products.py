@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import graphc as mx
 from graphc.codegen.cpp import CppProgram, CpuTarget, detect, generate, pack_constants
 from graphc.driver.compile import Options, compile
 from graphc.driver.cpu_backend import CpuBackend
@@ -74,7 +75,9 @@ def check(executable: Executable, graph: Graph) -> dict[str, torch.Tensor]:
             torch.testing.assert_close(result, a @ b, rtol=0, atol=0)
             continue
         # Rounding of the result in its own type, and of a sum of k terms in f32.
-        units = {"bf16": 2.0**-8, "f16": 2.0**-11, "f64": 2.0**-50}[node.output.type.dtype.value]
+        units = {"bf16": 2.0**-8, "f16": 2.0**-11, "f32": 2.0**-22, "f64": 2.0**-50}[
+            node.output.type.dtype.value
+        ]
         bound = units * (a @ b).abs() + (a.shape[-1] + 1) * min(units, 2.0**-22) * (a.abs() @ b.abs()) + 1e-7
         assert ((result - a @ b).abs() <= bound).all(), (node, (result - a @ b).abs().max())
     return found
@@ -158,3 +161,25 @@ def test_packed_and_plain_operands_give_the_same_bits() -> None:
             executable.set_states({"w": given["w"]})
             results.append(executable(x=given["x"]))
         assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("kind", [InputKind.DATA, InputKind.PARAMETER])
+def test_small_products_read_in_place_but_sum_alike_however_constants_are_held(kind: InputKind) -> None:
+    b = Builder("small")
+    x = b.input("x", TensorType.parse("f32[64,784]"))
+    w = b.input("w", TensorType.parse("f32[33,784]"), kind)
+    g = b.input("g", TensorType.parse("f32[64,33]"))
+    graph = b.finish(
+        {"y": b.emit("dot", x, w, transpose_b=True), "dw": b.emit("dot", g, x, transpose_a=True)}
+    )
+    text = "".join(compile(graph, options=Options(constants=False)).source.values())
+    assert "gc_small_gemm<float>(33, 784, 64" in text
+    assert ("gc_dot_gemm<float>(64, 33, 784" in text) is (kind is InputKind.DATA)
+    check(compile(graph), graph)
+
+
+def test_a_weight_that_the_program_updates_is_summed_by_lanes() -> None:
+    dense = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=40, name="fc")
+    net = mx.sym.SoftmaxOutput(dense, name="softmax")
+    step = mx.training_step(net, mx.optimizer.SGD(), shapes={"data": (64, 300), "softmax_label": (64,)})
+    assert "gc_dot_gemm<float>(64, 40, 300" in "".join(step.source.values())

@@ -18,21 +18,22 @@ def _random(rows: int, columns: int, transposed: bool, dtype: type[np.floating],
     return random.standard_normal((rows, columns)).astype(dtype)
 
 
-def _product(a: Matrix, b: Matrix, target: str = "native") -> Matrix:
+def _product(a: Matrix, b: Matrix, target: str = "native", kind: str = "gemm") -> Matrix:
     size = a.dtype.itemsize
-    c = np.full((a.shape[0], b.shape[1]), np.nan, a.dtype)
-    function = getattr(build("gemm", target), "gemm_f32" if size == 4 else "gemm_f64")
+    c = np.full((a.shape[0], b.shape[1]), np.nan if kind == "gemm" else 0, a.dtype)
+    function = getattr(build("gemm", target), f"{kind}_f32" if size == 4 else f"{kind}_f64")
     a_strides, b_strides = (tuple(stride // size for stride in side.strides) for side in (a, b))
     call(function, *c.shape, a.shape[1], a, *a_strides, b, *b_strides, c)
     return c
 
 
-def _assert_product(a: Matrix, b: Matrix, target: str = "native") -> None:
+def _assert_product(a: Matrix, b: Matrix, target: str = "native", kind: str = "gemm") -> None:
     # A running sum of k terms errs by at most about k units in the last place of the sum of magnitudes.
     exact = a.astype(np.float64) @ b.astype(np.float64)
     scale = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
     bound = (a.shape[1] + 1) * float(np.finfo(a.dtype).eps) * scale
-    assert np.all(np.abs(_product(a, b, target) - exact) <= bound), (a.shape, b.shape, target)
+    got = _product(a, b, target, kind)
+    assert np.all(np.abs(got - exact) <= bound), (a.shape, b.shape, target, kind)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -44,6 +45,43 @@ def test_odd_shapes_in_every_stride_order(transposed: tuple[bool, bool], dtype: 
                 a = _random(m, k, transposed[0], dtype, m)
                 b = _random(k, n, transposed[1], dtype, n)
                 _assert_product(a, b)
+
+
+@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_small_products_read_their_operands_in_place(dtype: type[np.floating], target: str) -> None:
+    for m, n, k in (
+        (8, 16, 1),
+        (9, 17, 3),
+        (10, 64, 64),
+        (64, 784, 64),
+        (31, 100, 7),
+        (100, 47, 33),
+        (65, 16, 0),
+    ):
+        for across in (False, True):
+            _assert_product(_random(m, k, across, dtype, 1), _random(k, n, False, dtype, 2), target, "small")
+    for m, n, k in ((8, 8, 16), (64, 64, 784), (10, 9, 17), (64, 10, 130), (256, 41, 63), (13, 500, 31)):
+        _assert_product(_random(m, k, False, dtype, 1), _random(k, n, True, dtype, 2), target, "small")
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_small_products_are_the_same_on_any_threads_and_keep_what_is_not_finite(transposed: bool) -> None:
+    library = build("gemm")
+    a, b = _random(99, 203, False, np.float32, 1), _random(203, 501, transposed, np.float32, 2)
+    a[7, 200], a[98, 3], b[202, 40] = np.nan, np.inf, np.inf
+    results = []
+    before = library.exchange_threads(ctypes.c_int(1))
+    for threads in (1, 2, 3, 5):
+        library.exchange_threads(ctypes.c_int(threads))
+        results.append(_product(a, b, kind="small"))
+    library.exchange_threads(ctypes.c_int(before))
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    finite = np.isfinite(results[0])
+    assert np.isnan(results[0][7]).all() and not finite[98].any() and not finite[:, 40].any()
+    finite[[7, 98]], finite[:, 40] = True, True
+    assert finite.all()
 
 
 @pytest.mark.parametrize("target", targets())

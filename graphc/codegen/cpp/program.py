@@ -9,6 +9,7 @@ from graphc.codegen.cpp.anchors import workspaces
 from graphc.codegen.cpp.equal import structure
 from graphc.codegen.cpp.expressions import MEMORY_TYPES, Names, dim_text
 from graphc.codegen.cpp.kernels import Function, generate_function
+from graphc.codegen.cpp.products import mark_dots
 from graphc.codegen.cpp.scratch import add_scratch
 from graphc.codegen.cpp.split import split_reductions
 from graphc.codegen.cpp.target import CpuTarget, detect
@@ -38,6 +39,7 @@ HEADERS = (
     "matvec.h",
     "gemm.h",
     "packet.h",
+    "small_gemm.h",
     "conv.h",
     "channels_last.h",
     "winograd_weight.h",
@@ -75,6 +77,7 @@ def generate(program: Program, target: CpuTarget | None = None) -> CppProgram:
     """Print a program for a CPU, by default this machine's."""
     target = target or detect()
     program = add_workspaces(run_together(split_reductions(program, target), target), target)
+    program = mark_dots(program, target)
     runs = team_runs(program, target)
     together = {program.steps[position].kernel for first, last in runs for position in range(first, last + 1)}
     functions = _functions(program, target, together)
