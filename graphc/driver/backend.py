@@ -69,6 +69,9 @@ class Backend(Protocol):
     def state(self, type: TensorType) -> torch.Tensor:
         """Zeros that live as long as the executable, for a parameter or a state of static shape."""
 
+    def together(self, types: Sequence[TensorType]) -> list[torch.Tensor]:
+        """Memory for tensors of static shapes that live and go together; contents undefined."""
+
     def plan(self, sizes: Mapping[str, int]) -> Plan: ...
 
 

@@ -60,7 +60,8 @@ class Constants:
         return values
 
     def _allocate(self) -> dict[str, torch.Tensor]:
-        return {output.name: self._backend.output(output.type, {}) for output in self._outputs}
+        memory = self._backend.together([output.type for output in self._outputs])
+        return {output.name: tensor for output, tensor in zip(self._outputs, memory, strict=True)}
 
     def _compute(self, tensors: Mapping[str, torch.Tensor], into: Mapping[str, torch.Tensor]) -> None:
         frame = self._backend.frame({})

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +22,7 @@ from graphc.ir.program import Plan, Program
 from graphc.passes.plan import plan as make_plan
 from graphc.runtime import cpu as cpu_runtime
 from graphc.runtime.compilers import Compilers
-from graphc.runtime.memory import OutputPool, allocate
+from graphc.runtime.memory import ALIGNMENT, OutputPool, allocate
 from graphc.types import TensorType
 
 if TYPE_CHECKING:
@@ -139,6 +140,16 @@ class CpuBackend:
         if nbytes < SMALL_OUTPUT:
             return partial(torch.empty_like, torch.empty(shape, dtype=dtype))
         return lambda: torch.from_numpy(self._outputs.take(nbytes)).view(dtype).view(shape)
+
+    def together(self, types: Sequence[TensorType]) -> list[torch.Tensor]:
+        # In one block: small ones too lie in huge pages, and a network reads all of them on each run.
+        bytes = [element_count(type.concrete_shape({})) * type.dtype.itemsize for type in types]
+        ends = list(accumulate(-(-nbytes // ALIGNMENT) * ALIGNMENT for nbytes in bytes))
+        block = torch.from_numpy(allocate(ends[-1] if ends else 0))
+        return [
+            block[begin : begin + nbytes].view(type.dtype.torch).view(type.concrete_shape({}))
+            for type, nbytes, begin in zip(types, bytes, (0, *ends), strict=False)
+        ]
 
     def state(self, type: TensorType) -> torch.Tensor:
         # Pages of a fresh block are zero, and untouched until somebody writes: a model of any size starts at once.

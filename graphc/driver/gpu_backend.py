@@ -42,6 +42,9 @@ class GpuBackend:
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         return torch.empty(type.concrete_shape(sizes), dtype=type.dtype.torch, device=self.device)
 
+    def together(self, types: Sequence[TensorType]) -> list[torch.Tensor]:
+        return [self.output(type, {}) for type in types]
+
     def state(self, type: TensorType) -> torch.Tensor:
         return torch.zeros(type.concrete_shape({}), dtype=type.dtype.torch, device=self.device)
 

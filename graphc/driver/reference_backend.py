@@ -41,6 +41,9 @@ class ReferenceBackend:
     def output(self, type: TensorType, sizes: Mapping[str, int]) -> torch.Tensor:
         return torch.empty(type.concrete_shape(sizes), dtype=type.dtype.torch)
 
+    def together(self, types: Sequence[TensorType]) -> list[torch.Tensor]:
+        return [self.output(type, {}) for type in types]
+
     def state(self, type: TensorType) -> torch.Tensor:
         return torch.zeros(type.concrete_shape({}), dtype=type.dtype.torch)
 
