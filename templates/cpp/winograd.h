@@ -11,7 +11,7 @@
 //   gc_winograd_pack_weight(shape, false, 0, out_channels, w, packed);   // winograd_weight.h: once, where w is constant
 //   gc_winograd<float>(shape, plan, x, packed, epilogue);                // epilogue as that of gc_conv_forward
 //   gc_winograd_forward<float>(shape, plan, x, w, packed, epilogue);     // both; `packed` may be smaller or null, see plan
-//   gc_winograd_data_gradient<float>(shape, plan, dy, w, dx, packed, epilogue);   // epilogue as that of conv.h
+//   gc_winograd_data_gradient<float>(shape, plan, dy, w, packed, epilogue);   // epilogue as that of conv.h, acc elsewhere
 //
 // Needs      kernel 3x3, stride 1, dilation 1, one group; a data gradient also pad <= 2.
 // Error      about 10 times that of direct sums: 1e-6 of the largest output in f32. A NaN or an infinity in the image
@@ -87,15 +87,37 @@ GC_NOINLINE void gc_winograd_stage(const gc_winograd_window<T>& s, int64_t top, 
   constexpr int64_t L = GC_LANES(T);
   const int64_t begin = gc_min_of(columns, gc_max_of<int64_t>(0, -left));
   const int64_t stop = gc_max_of(begin, gc_min_of(columns, s.width - left));
+  // Whole short rows lie end to end: transposed together they leave few lanes empty.
+  alignas(64) T together[(6 * L / 2 + L) * L];
+  const bool end_to_end = stop - begin == s.width && s.width <= L / 2;
+  const int64_t top_inside = gc_max_of<int64_t>(0, top), inside_rows = gc_min_of(s.height, top + rows) - top_inside;
+  if (end_to_end && inside_rows > 0)
+    gc_lanes_from_rows(s.channels, inside_rows * s.width, s.planes + top_inside * s.width, s.height * s.width, s.end,
+                       together);
   for (int64_t y = top; y < top + rows; ++y, to += columns * L) {
     const bool inside = y >= 0 && y < s.height;
     const int64_t first = inside ? begin : columns, last = inside ? stop : columns;
     for (int64_t j = 0; j < first * L; ++j) to[j] = 0;
-    if (first < last)
+    if (first < last && end_to_end)
+      __builtin_memcpy(to + first * L, together + (y - top_inside) * s.width * L, s.width * L * sizeof(T));
+    else if (first < last)
       gc_lanes_from_rows(s.channels, last - first, s.planes + y * s.width + left + first, s.height * s.width, s.end,
                          to + first * L);
     for (int64_t j = last * L; j < columns * L; ++j) to[j] = 0;
   }
+}
+
+// The 6 rows that the tiles of a piece need; those that it shares with the piece above are still there.
+template <class T>
+GC_INLINE void gc_winograd_stage_piece(const gc_conv_shape& s, const gc_winograd_window<T>& window,
+                                       const gc_winograd_piece& piece, const gc_winograd_piece* before, T* stage) {
+  constexpr int64_t L = GC_LANES(T);
+  const int64_t columns = 4 * piece.tiles + 2, top = 4 * piece.y - s.pad_height, left = 4 * piece.x - s.pad_width;
+  const bool below = before != nullptr && before->image == piece.image && before->y + 1 == piece.y &&
+                     before->x == piece.x && before->tiles == piece.tiles;
+  if (below) __builtin_memcpy(stage, stage + 4 * columns * L, 2 * columns * L * sizeof(T));
+  const int64_t known = below ? 2 : 0;
+  gc_winograd_stage(window, top + known, left, 6 - known, columns, stage + known * columns * L);
 }
 
 // B^T x B for one tile and one register of lanes; rows and columns of the image lie `row` and `column` apart.
@@ -162,20 +184,27 @@ GC_NOINLINE void gc_winograd_result_tiles(int64_t tiles, int64_t rows, int64_t c
   }
 }
 
+// Tiles from `tile` on: a register of channels.
+template <class T>
+GC_NOINLINE void gc_winograd_image_lanes(const gc_conv_shape& s, int64_t tile, int64_t tiles, int64_t channel,
+                                         const T* x, T* to, int64_t row, int64_t point, T* stage) {
+  gc_winograd_piece before(s, tile, tiles);
+  for (int64_t t = 0; t < tiles; t += before.tiles) {
+    const gc_winograd_piece piece(s, tile + t, tiles - t);
+    const gc_winograd_window<T> window(x, s.batch, s.in_channels, piece.image, channel, s.height, s.width);
+    gc_winograd_stage_piece(s, window, piece, t > 0 ? &before : nullptr, stage);
+    gc_winograd_image_tiles(piece.tiles, stage, to + t * row, row, point);
+    before = piece;
+  }
+}
+
 // ---- a block: tiles from `tile` on, outputs `first` to `last` of the packed ones, which begin with `base` ----
 
 template <class T>
 GC_NOINLINE void gc_winograd_image_block(const gc_conv_shape& s, const gc_winograd_sizes<T>& z, int64_t tile,
                                          int64_t tiles, const T* x, T* image, T* stage) {
-  for (int64_t t = 0; t < tiles;) {
-    const gc_winograd_piece piece(s, tile + t, tiles - t);
-    for (int64_t c = 0; c < s.in_channels; c += GC_LANES(T)) {
-      const gc_winograd_window<T> window(x, s.batch, s.in_channels, piece.image, c, s.height, s.width);
-      gc_winograd_stage(window, 4 * piece.y - s.pad_height, 4 * piece.x - s.pad_width, 6, 4 * piece.tiles + 2, stage);
-      gc_winograd_image_tiles(piece.tiles, stage, image + t * z.image_row + c, z.image_row, z.image_point);
-    }
-    t += piece.tiles;
-  }
+  for (int64_t c = 0; c < s.in_channels; c += GC_LANES(T))
+    gc_winograd_image_lanes(s, tile, tiles, c, x, image + c, z.image_row, z.image_point, stage);
 }
 
 // Weights of all points: those of a panel lie `panel` from the last one's, those of a point `point`; in the last panel,
@@ -380,15 +409,8 @@ GC_INLINE void gc_winograd_forward(const gc_conv_shape& s, const gc_winograd_pla
 
 template <class T, class Epilogue>
 GC_INLINE void gc_winograd_data_gradient(const gc_conv_shape& s, const gc_winograd_plan& p, const T* dy, const T* w,
-                                         T* dx, T* packed, const Epilogue& epilogue) {
-  gc_winograd_packing<T>(
-      gc_turned(s), p, true, dy, w, packed,
-      gc_segments_of<T>([&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const T* acc) {
-        T* GC_RESTRICT sums = dx + (image * s.in_channels + channel) * s.plane() + pixel;
-#pragma omp simd
-        for (int64_t i = 0; i < count; ++i) sums[i] = acc[i];
-        epilogue(image, channel, pixel, count, (const T*)sums);
-      }));
+                                         T* packed, const Epilogue& epilogue) {
+  gc_winograd_packing<T>(gc_turned(s), p, true, dy, w, packed, gc_segments_of<T>(epilogue));
 }
 
 #endif

@@ -84,23 +84,15 @@ GC_NOINLINE void gc_winograd_gradient_tiles(int64_t tiles, const T* from, T* to,
   }
 }
 
-// Tiles from `tile` on: a register of channels of x, or of dy.
+// Tiles from `tile` on: a register of channels of dy.
 template <class T>
-GC_NOINLINE void gc_winograd_gradient_lanes(const gc_conv_shape& s, int64_t tile, int64_t tiles, bool image,
-                                            int64_t channel, const T* data, T* to, int64_t row, int64_t point) {
-  alignas(64) T stage[(4 * GC_WINOGRAD_PIECE + 2) * 6 * GC_LANES(T) + GC_LANES(T) * GC_LANES(T)];
+GC_NOINLINE void gc_winograd_gradient_lanes(const gc_conv_shape& s, int64_t tile, int64_t tiles, int64_t channel,
+                                            const T* dy, T* to, int64_t row, int64_t point, T* stage) {
   for (int64_t t = 0; t < tiles;) {
     const gc_winograd_piece piece(s, tile + t, tiles - t);
-    if (image) {
-      const gc_winograd_window<T> window(data, s.batch, s.in_channels, piece.image, channel, s.height, s.width);
-      gc_winograd_stage(window, 4 * piece.y - s.pad_height, 4 * piece.x - s.pad_width, 6, 4 * piece.tiles + 2, stage);
-      gc_winograd_image_tiles(piece.tiles, stage, to + t * row, row, point);
-    } else {
-      const gc_winograd_window<T> window(data, s.batch, s.out_channels, piece.image, channel, s.out_height,
-                                         s.out_width);
-      gc_winograd_stage(window, 4 * piece.y, 4 * piece.x, 4, 4 * piece.tiles, stage);
-      gc_winograd_gradient_tiles(piece.tiles, stage, to + t * row, row, point);
-    }
+    const gc_winograd_window<T> window(dy, s.batch, s.out_channels, piece.image, channel, s.out_height, s.out_width);
+    gc_winograd_stage(window, 4 * piece.y, 4 * piece.x, 4, 4 * piece.tiles, stage);
+    gc_winograd_gradient_tiles(piece.tiles, stage, to + t * row, row, point);
     t += piece.tiles;
   }
 }
@@ -182,15 +174,15 @@ void gc_winograd_gradient_outputs(const gc_conv_shape& s, const gc_winograd_grad
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t begin = tiles * block / blocks, count = tiles * (block + 1) / blocks - begin;
     const int64_t known = blocks == 1 && first > 0 ? inputs : 0;  // registers of the image that lie transformed
-#pragma omp for schedule(static)
+#pragma omp for schedule(static, 1)
     for (int64_t lane = known; lane < inputs + outputs; ++lane) {
+      alignas(64) T stage[((4 * GC_WINOGRAD_PIECE + 2) * 6 + L) * L];
       const bool of_image = lane < inputs;
       const int64_t c = (of_image ? lane : lane - inputs) * L;
-      if (of_image)
-        gc_winograd_gradient_lanes(s, begin, count, true, c, x, image + c, z.image_row, z.image_point);
+      if (of_image) gc_winograd_image_lanes(s, begin, count, c, x, image + c, z.image_row, z.image_point, stage);
       else
-        gc_winograd_gradient_lanes(s, begin, count, false, first + c, dy, gradient + c, z.gradient_row,
-                                   z.gradient_point);
+        gc_winograd_gradient_lanes(s, begin, count, first + c, dy, gradient + c, z.gradient_row, z.gradient_point,
+                                   stage);
     }
     if (own) continue;
 #pragma omp for schedule(static)

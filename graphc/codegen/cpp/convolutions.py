@@ -61,7 +61,7 @@ def _shared(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> tuple
 
 def sums_aside(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> bool:
     """True where the template hands finished sums to the epilogue and needs no memory for the result."""
-    return _depthwise(kernel, anchor, target) is not None
+    return _depthwise(kernel, anchor, target) is not None or _winograd(kernel, anchor) is not None
 
 
 def _depthwise(kernel: Kernel, anchor: AnchorOperation, target: CpuTarget) -> int | None:
@@ -202,14 +202,15 @@ def print_data_gradient(call: Call) -> tuple[str, ...]:
     shape = geometry(call, call.anchor.result.shape, w, dy)
     if (headers := _print_depthwise(call, shape, "data_gradient", 2)) is not None:
         return headers
-    result = call.result()
+    arguments, c = ", ".join(call.data), call.type
     plan = _winograd(call.kernel, call.anchor)
-    header, name, more = "conv.h", "gc_conv_data_gradient", ""
-    if plan is not None:
-        header, name = _open_winograd(call, plan), "gc_winograd_data_gradient"
-        more = f", {call.buffers.get(PACKED_WEIGHT, '(float*)nullptr')}"
-    cut = f", {plan}" if plan is not None else ""
-    call.out.line(f"{name}<{call.type}>({shape}{cut}, {', '.join(call.data)}, {result}{more},")
+    if plan is None:
+        header = "conv.h"
+        call.out.line(f"gc_conv_data_gradient<{c}>({shape}, {arguments}, {call.result()},")
+    else:
+        header = _open_winograd(call, plan)
+        packed = call.buffers.get(PACKED_WEIGHT, "(float*)nullptr")
+        call.out.line(f"gc_winograd_data_gradient<{c}>({shape}, {plan}, {arguments}, {packed},")
     call.epilogue([call.index(axis) for axis in call.axes[:2]], call.axes[2:])
     return (header,)
 

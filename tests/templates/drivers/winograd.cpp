@@ -28,8 +28,12 @@ GC_EXPORT void packed_bias_relu(const gc_conv_shape* s, const gc_winograd_plan* 
 
 GC_EXPORT void data_gradient(const gc_conv_shape* s, const gc_winograd_plan* p, const float* dy, const float* w,
                              float* packed, float* dx) {
-  gc_winograd_data_gradient<float>(*s, *p, dy, w, dx, packed,
-                                   [](int64_t, int64_t, int64_t, int64_t, const float*) {});
+  gc_winograd_data_gradient<float>(*s, *p, dy, w, packed,
+                                   [&](int64_t image, int64_t channel, int64_t pixel, int64_t count, const float* acc) {
+                                     float* out = dx + (image * s->in_channels + channel) * s->plane() + pixel;
+#pragma omp simd
+                                     for (int64_t i = 0; i < count; ++i) out[i] = acc[i];
+                                   });
 }
 
 GC_EXPORT void weight_gradient(const gc_conv_shape* s, const gc_winograd_gradient_plan* p, const float* x,
