@@ -277,9 +277,9 @@ template <class T, class Epilogue>
 void gc_conv_scattered(const gc_conv_shape& s, const T* dy, const T* w, T* dx, const Epilogue& epilogue) {
   const int64_t at_once = gc_images_at_once(s), blocks = gc_ceil_div(s.batch, at_once), products = blocks * s.groups;
   const int64_t threads = gc_threads_for((double)s.batch * s.groups * s.group_out() * s.filter() * s.out_volume());
-  // Few images: their channels are shared out too. Either way one thread owns the elements it adds to.
-  const int64_t parts =
-      gc_max_of<int64_t>(1, gc_min_of(s.group_in(), gc_ceil_div(threads, gc_max_of<int64_t>(1, products))));
+  // Few images: their channels are shared out too, evenly. Either way one thread owns the elements it adds to.
+  int64_t parts = 1;
+  while (products < 8 * threads && products * parts % threads != 0 && parts < gc_min_of(threads, s.group_in())) ++parts;
   const gc_scratch_view team = gc_scratch_now;
 #pragma omp parallel for schedule(static) num_threads((int)threads) if (threads > 1)
   for (int64_t item = 0; item < products * parts; ++item) {
