@@ -135,6 +135,35 @@ template <int64_t lanes, class Step> GC_INLINE void gc_for_lanes(int64_t extent,
   for (int64_t lane = 0; lane < extent - whole; ++lane) step(whole + lane, lane);
 }
 
+// Dense short rows to a tile that has a row of memory for each of their columns, and back: tile[column][row]. Loops over
+// whole tiles stand apart: their length is known.
+template <int64_t columns, int64_t size, class T>
+GC_INLINE void gc_turn_some(T (&tile)[columns][size], const T* rows, int64_t count) {
+#pragma omp simd
+  for (int64_t row = 0; row < count; ++row) {
+#pragma GCC unroll 64
+    for (int64_t column = 0; column < columns; ++column) tile[column][row] = rows[row * columns + column];
+  }
+}
+template <int64_t columns, int64_t size, class T>
+GC_INLINE void gc_turn_rows(T (&tile)[columns][size], const T* rows, int64_t count) {
+  if (count == size) gc_turn_some(tile, rows, size);
+  else gc_turn_some(tile, rows, count);
+}
+template <int64_t columns, int64_t size, class T>
+GC_INLINE void gc_turn_some_back(T* rows, const T (&tile)[columns][size], int64_t count) {
+#pragma omp simd
+  for (int64_t row = 0; row < count; ++row) {
+#pragma GCC unroll 64
+    for (int64_t column = 0; column < columns; ++column) rows[row * columns + column] = tile[column][row];
+  }
+}
+template <int64_t columns, int64_t size, class T>
+GC_INLINE void gc_turn_back(T* rows, const T (&tile)[columns][size], int64_t count) {
+  if (count == size) gc_turn_some_back(rows, tile, size);
+  else gc_turn_some_back(rows, tile, count);
+}
+
 // step(row, lane) for rows [first, last) and lanes below count, several rows to a loop over the lanes: what a lane adds up
 // stays in a register from one row to the next, and memory is read in several streams.
 template <int64_t group, class Step>

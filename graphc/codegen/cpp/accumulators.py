@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from graphc.codegen.cpp.expressions import LANE_TYPES, TYPES, Names, affine_text, dim_text, fold
 from graphc.codegen.cpp.lane_loops import LaneLoopPrinter
 from graphc.codegen.cpp.schedule import Schedule
-from graphc.codegen.cpp.writer import Writer
-from graphc.ir.kernel import Affine, Axis, Nest, Reduce, Reduction
+from graphc.codegen.cpp.writer import Lanes, Writer
+from graphc.ir.kernel import Affine, Axis, Load, Nest, Reduce, Reduction
 from graphc.types import Dim, DType, product
 
 CASCADE_ROWS = 64  # rows that a column of a long sum adds up before it joins them to its total
@@ -156,6 +156,23 @@ class AccumulatorPrinter(LaneLoopPrinter):
             full = f"{stop} % {CASCADE_ROWS} == 0 || {stop} == {dim_text(axis.extent)}"
             self.out.line(f"if ({full}) gc_add_lanes({totals[name][0]}, {part});")
         self.accumulators |= totals
+
+    def fetch_rows(self, loads: Sequence[Load], lanes: Lanes, axis: str) -> None:
+        """The end of a loop over rows: what asks for elements of a later one."""
+        vector = self.schedule.vector
+        assert vector is not None
+        with self.scope(), self.names.scope():
+            row, lane, count = self.names.new(axis), self.names.new("lane"), self.names.new("count")
+            at = lane if lanes.start == "0" else f"{lanes.start} + {lane}"
+            known = {**self.env, axis: row, vector: at}
+            calls = [
+                f"gc_prefetch({self.buffers[load.buffer]} + {affine_text(load.index[0], known)}, {count});"
+                for load in loads
+            ]
+            header = f"[&](int64_t {row}, int64_t {lane}, int64_t {count}) GC_LAMBDA_INLINE"
+            with self.block(header, end="});"):
+                for call in calls:
+                    self.out.line(call)
 
     def fold_all(self, reduces: Sequence[Reduce]) -> None:
         """Join the lanes of each reduce: in place, so positions come before the maxima that share their lanes."""

@@ -17,7 +17,7 @@ from graphc.codegen.cpp.row_tiles import TILE_TYPES
 from graphc.codegen.cpp.scalars import ANCHOR, guard_key
 from graphc.codegen.cpp.schedule import HALVES, PARALLEL_COST, Mode, extent_of, is_rounded, item_axes
 from graphc.codegen.cpp.stages import stages
-from graphc.codegen.cpp.streams import StreamPrinter
+from graphc.codegen.cpp.turned_rows import TurnedRowPrinter
 from graphc.codegen.cpp.writer import Lanes
 from graphc.ir.kernel import Affine, Axis, Compute, Guard, Load, Store
 from graphc.types import Dim, DType, product
@@ -25,7 +25,7 @@ from graphc.types import Dim, DType, product
 SIMD = "#pragma omp simd"
 
 
-class LaneLoopPrinter(StreamPrinter):
+class LaneLoopPrinter(TurnedRowPrinter):
     """Prints `omp simd` loops over the vector axis, or over a block of it."""
 
     @contextmanager

@@ -59,6 +59,7 @@ class PassPrinter(AccumulatorPrinter):
         """All passes for one item (and one block of the vector axis, which begins at `start`)."""
         with self.scope():
             lanes = self._lanes(start)
+            self.turn_rows(lanes)
             self._declare_scratch()
             self.outer(0, lanes)
             for number in range(self.pass_count):
@@ -68,6 +69,7 @@ class PassPrinter(AccumulatorPrinter):
                     assert lanes is not None
                     self._column_pass(number, lanes)
                 self.outer(number + 1, lanes)
+            self.turn_back(lanes)
 
     def _lanes(self, start: str) -> Lanes | None:
         """The lane loop of maps and columns; rows make their own in each pass."""
@@ -283,8 +285,10 @@ class PassPrinter(AccumulatorPrinter):
         """Whether a lane loop can take several rows at once: their sums then stay in registers from row to row."""
         axes = self._row_axes()
         extent = axes[-1].extent if axes else 0
+        # Compilers turn a chain of searches into branches.
         if (
             not reduces
+            or any(reduce.operation in POSITIONS for reduce in reduces)
             or self.unravelled
             or self.is_short()
             or (isinstance(extent, int) and extent < ROW_GROUP)
@@ -322,24 +326,7 @@ class PassPrinter(AccumulatorPrinter):
             self.define(self.needed(roots))
             self.accumulate_all(reduces, lanes.variable)
         if far:
-            self._fetch_rows(far, lanes, axes[-1].name)
-
-    def _fetch_rows(self, loads: Sequence[Load], lanes: Lanes, axis: str) -> None:
-        """The end of a loop over rows: what asks for elements of a later one."""
-        vector = self.schedule.vector
-        assert vector is not None
-        with self.scope(), self.names.scope():
-            row, lane, count = self.names.new(axis), self.names.new("lane"), self.names.new("count")
-            at = lane if lanes.start == "0" else f"{lanes.start} + {lane}"
-            known = {**self.env, axis: row, vector: at}
-            calls = [
-                f"gc_prefetch({self.buffers[load.buffer]} + {affine_text(load.index[0], known)}, {count});"
-                for load in loads
-            ]
-            header = f"[&](int64_t {row}, int64_t {lane}, int64_t {count}) GC_LAMBDA_INLINE"
-            with self.block(header, end="});"):
-                for call in calls:
-                    self.out.line(call)
+            self.fetch_rows(far, lanes, axes[-1].name)
 
     def _row_pass(self, number: int) -> None:
         """One pass along rows: lanes of accumulators that are folded at the end."""

@@ -62,6 +62,8 @@ class ScalarPrinter:
         self.unravelled: tuple[Axis, ...] = ()
         self.bounds: dict[str, tuple[str, str]] = {}
         """From where to where an item axis runs, where that is not its extent."""
+        self.turned_elements: dict[str, tuple[str, str]] = {}
+        """The tile and the lane of what lies turned in cache: loads by name, stores as "to" their buffer."""
         self.lane_level = self.lane_levels()
         self.stores = [s for s in nest.body if isinstance(s, Store)]
 
@@ -141,7 +143,7 @@ class ScalarPrinter:
     def expression(self, statement: Definition) -> str:
         match statement:
             case Load():
-                access = self._element(statement)
+                access = self.element(statement)
                 if not statement.guards:
                     return access
                 other = literal(statement.other, statement.dtype)
@@ -155,7 +157,7 @@ class ScalarPrinter:
             case Compute(operation="cast"):
                 source = self.analysis.definitions[statement.arguments[0]]
                 if isinstance(source, Load) and source.guards and self.is_inlined(source):
-                    wide = cast_text(source.dtype, statement.dtype, self._element(source))
+                    wide = cast_text(source.dtype, statement.dtype, self.element(source))
                     other = literal(source.other, statement.dtype)
                     return f"{self.condition(source.guards)} ? {wide} : {other}"
                 return cast_text(source.dtype, statement.dtype, self.env[source.name])
@@ -181,7 +183,7 @@ class ScalarPrinter:
             case _:
                 raise AssertionError(f"{type(statement).__name__} is printed where its value is made")
 
-    def _element(self, load: Load) -> str:
+    def element(self, load: Load) -> str:
         """What lies in memory, as a value of the scalar's type."""
         access = f"{self.buffers[load.buffer]}[{affine_text(load.index[0], self.env)}]"
         return f"({access} != 0)" if load.dtype is DType.BOOL else access
@@ -231,7 +233,7 @@ class ScalarPrinter:
         if _steady_key(load) in self.env:
             return
         known = [guard for guard in load.guards if guard_key(guard) in self.env]
-        element, name = self._element(load), self.names.new(load.name)
+        element, name = self.element(load), self.names.new(load.name)
         if known:
             element = f"{self.condition(known)} ? {element} : {literal(load.other, load.dtype)}"
         self.out.line(f"const {TYPES[load.dtype]} {name} = {element};")
@@ -272,9 +274,12 @@ class ScalarPrinter:
     def store(self, store: Store) -> None:
         self.define(self.needed(self.analysis.reads(store)))
         self.comment(store.origins)
-        target = f"{self.buffers[store.buffer]}[{affine_text(store.index[0], self.env)}]"
         prefix = f"if ({self.condition(store.guards)}) " if store.guards else ""
-        self.out.line(f"{prefix}{target} = {self.env[store.value]};")
+        self.out.line(f"{prefix}{self.place(store)} = {self.env[store.value]};")
+
+    def place(self, store: Store) -> str:
+        """Where a store's value goes."""
+        return f"{self.buffers[store.buffer]}[{affine_text(store.index[0], self.env)}]"
 
     @contextmanager
     def scope(self) -> Iterator[None]:

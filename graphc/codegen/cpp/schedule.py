@@ -19,6 +19,7 @@ from graphc.codegen.cpp.costs import KEEP_COST, statement_cost
 from graphc.codegen.cpp.narrow import narrow_comparisons
 from graphc.codegen.cpp.nests import Analysis, analyse, merge_axes, prune_guards
 from graphc.codegen.cpp.ranges import resolve, split_ranges
+from graphc.codegen.cpp.short_rows import ROW_BLOCK, ShortRows, short_rows
 from graphc.codegen.cpp.stages import stages
 from graphc.codegen.cpp.target import CpuTarget
 from graphc.codegen.cpp.unroll import interleaved_axes, interleaved_axis, unroll, unroll_window
@@ -65,8 +66,8 @@ class Schedule:
     `block`: elements of a vector (rows), or elements of the vector axis handled at once (columns, blocked maps);
     0 for an unblocked map. `kept[p]`: inner values that pass p leaves in scratch for later ones. `streams`: buffers
     stored past the cache, from a local tile of `tile` elements in rows. `turned`: loads of a map that are contiguous
-    along `turn` instead of the vector axis; they are transposed tile by tile. `work`: vector additions; `threaded`:
-    whether they can pay for threads.
+    along `turn` instead of the vector axis; they are transposed tile by tile. `short`: what goes along short rows,
+    which are columns in cache. `work`: vector additions; `threaded`: whether they can pay for threads.
     """
 
     mode: Mode
@@ -79,6 +80,7 @@ class Schedule:
     turn: str | None = None
     turned: frozenset[str] = frozenset()
     tile: int = STREAM_TILE
+    short: ShortRows | None = None
 
 
 def guess(dim: Dim) -> int:
@@ -303,10 +305,14 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
     mode = (
         Mode.MAP if not has_reduce and not reductions else Mode.ROWS if vector in reductions else Mode.COLUMNS
     )
-    block = _block(nest, vector, mode, target, pinned.get("block", 0))
+    short = short_rows(nest, analysis) if mode is Mode.ROWS and "vector" not in pinned else None
+    if short is not None:
+        vector, mode = short.axis, Mode.COLUMNS
+    block = ROW_BLOCK if short is not None else _block(nest, vector, mode, target, pinned.get("block", 0))
     kept = (
         scratch_values(nest, analysis, vector) if vector is not None and mode is not Mode.MAP else frozenset()
     )
+    kept -= short.loads if short is not None else frozenset()
     nbytes = scratch_bytes(nest, analysis, kept, block, mode)
     if isinstance(nbytes, int) and nbytes > target.l2 // 2:
         kept = frozenset()
@@ -324,7 +330,7 @@ def decide(nest: Nest, kernel: Kernel, target: CpuTarget) -> Schedule:
     pays = pinned.get("threads", not (isinstance(work, int) and work < PARALLEL_COST))
     threaded = bool(pays) and bool(nest.parallel)
     tile = pinned.get("tile", STREAM_TILE)
-    return Schedule(mode, vector, block, kept, streams, work, threaded, turn, turned, tile)
+    return Schedule(mode, vector, block, kept, streams, work, threaded, turn, turned, tile, short)
 
 
 def _in_blocks(nest: Nest, analysis: Analysis, vector: str, streams: frozenset[str]) -> bool:
@@ -347,7 +353,7 @@ def _block(nest: Nest, vector: str | None, mode: Mode, target: CpuTarget, pinned
 def other_blocks(nest: Nest, schedule: Schedule) -> tuple[int, ...]:
     """Blocks of the vector axis, near the schedule's, that columns or a streamed map could take as well."""
     blocked = schedule.mode is Mode.COLUMNS or (schedule.mode is Mode.MAP and bool(schedule.streams))
-    if not blocked or schedule.turned or schedule.vector is None:
+    if not blocked or schedule.turned or schedule.short or schedule.vector is None:
         return ()
     extent = guess(extent_of(nest, schedule.vector))
     near = (schedule.block // 4, schedule.block // 2, schedule.block * 2, schedule.block * 4)

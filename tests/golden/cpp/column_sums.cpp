@@ -48,14 +48,17 @@ static void columns(const float* x_data, float* s, float* m, float* hi, int64_t*
     gc_fill(argmax_at, 0);
     alignas(64) float sum_lanes[1024];
     gc_fill(sum_lanes, 0.0f);
-    gc_for_rows<4>(0, 64, count, [&](int64_t i, int64_t lane) GC_LAMBDA_INLINE {
-      const int64_t j = j_start + lane;
-      const float x = x_data[i * M + j];
-      sum_lanes[lane] = sum_lanes[lane] + x;
-      const bool argmax_better = (x > argmax_lanes[lane]) | ((x != x) & (argmax_lanes[lane] == argmax_lanes[lane]));
-      argmax_lanes[lane] = argmax_better ? x : argmax_lanes[lane];
-      argmax_at[lane] = argmax_better ? (int32_t)(i) : argmax_at[lane];
-    });
+    for (int64_t i = 0; i < 64; ++i) {
+      #pragma omp simd
+      for (int64_t lane = 0; lane < count; ++lane) {
+        const int64_t j = j_start + lane;
+        const float x = x_data[i * M + j];
+        sum_lanes[lane] = sum_lanes[lane] + x;
+        const bool argmax_better = (x > argmax_lanes[lane]) | ((x != x) & (argmax_lanes[lane] == argmax_lanes[lane]));
+        argmax_lanes[lane] = argmax_better ? x : argmax_lanes[lane];
+        argmax_at[lane] = argmax_better ? (int32_t)(i) : argmax_at[lane];
+      }
+    }
     #pragma omp simd
     for (int64_t lane = 0; lane < count; ++lane) {
       const int64_t j = j_start + lane;
