@@ -97,7 +97,7 @@ void gc_contract_region(int64_t m_begin, int64_t m_end, int64_t n_begin, int64_t
                                : Parts              ? blocks.columns
                                                     : gc_min_of<int64_t>(512, blocks.columns);
   int64_t block_depth = blocks.depth, block_columns = gc_even_block(n_end - n_begin, most_columns, W);
-  if (m_end - m_begin <= 4) {
+  if (m_end - m_begin <= 4 && !Right::gathers) {
     // Each element of B is used once or little more: read it in the order it lies in, a few long rows at a time.
     bool along_rows = false;
     if constexpr (!Right::gathers) along_rows = right.direct(m_end - m_begin, depth);

@@ -231,6 +231,11 @@ GC_NOINLINE void gc_row_panel(int64_t rows, int64_t columns, int64_t depth, cons
     for (; n + 4 * W < columns; n += 4 * W)
       gc_tile<T, 1, 4 * GC_TILE_VECTORS, Reads>(depth, a, a_row, a_col, b.data + n, b.row, b.offsets, c + n, c_row,
                                                  accumulate);
+  if constexpr (Reads == GC_GATHERED && GC_TILE_ROWS > 8)  // rows of gathered panels go on: four take 24 sums
+    if (rows == 4)
+      for (; n + 3 * W <= columns; n += 3 * W)
+        gc_tile<T, 4, 3 * GC_TILE_VECTORS, Reads>(depth, a, a_row, a_col, b.data + n, b.row, b.offsets, c + n, c_row,
+                                                   accumulate);
   for (; n < columns; n += W) {
     if (ahead.data) ahead.part(n, gc_min_of(W, columns - n), columns).fetch();
     const bool last = n + W >= columns;

@@ -62,6 +62,7 @@ CASES = [
     Case(3, 34, (9, 11), 51, (3, 3), pad=(1, 1), groups=17),
     Case(1, 64, (7, 8), 128, (3, 3), stride=(2, 1), pad=(1, 1), groups=16),
     Case(9, 2, (13, 6), 5, (3, 5), pad=(2, 2), dilation=(2, 1)),
+    Case(2, 12, (21, 30), 12, (3, 3), pad=(1, 1), groups=3),
 ]
 VOLUMES = [
     Case(2, 3, (7, 9, 11), 5, (3, 3, 3), pad=(1, 1, 1)),
@@ -142,7 +143,7 @@ def test_forward_and_both_gradients(case: Case, dtype: type[np.floating]) -> Non
 
 
 @pytest.mark.parametrize("target", targets()[1:])
-@pytest.mark.parametrize("case", CASES[1:9] + VOLUMES[:4], ids=str)
+@pytest.mark.parametrize("case", [*CASES[1:9], CASES[-1], *VOLUMES[:4]], ids=str)
 def test_other_instruction_sets(case: Case, target: str) -> None:
     _assert_agrees(case, np.float32, target)
 
