@@ -168,15 +168,16 @@ GC_INLINE void gc_turn_back(T* rows, const T (&tile)[columns][size], int64_t cou
 // stays in a register from one row to the next, and memory is read in several streams.
 template <int64_t group, class Step>
 GC_INLINE void gc_for_rows(int64_t first, int64_t last, int64_t count, const Step& step) {
-  int64_t row = first;
-  for (; row + group <= last; row += group) {
+  // Both loops count to numbers that the compiler knows where the extents are: it then sees when no row is left over.
+  const int64_t whole = first + (last - first) / group * group;
+  for (int64_t row = first; row < whole; row += group) {
 #pragma omp simd
     for (int64_t lane = 0; lane < count; ++lane) {
 #pragma GCC unroll 8
       for (int64_t next = 0; next < group; ++next) step(row + next, lane);
     }
   }
-  for (; row < last; ++row) {
+  for (int64_t row = whole; row < last; ++row) {
 #pragma omp simd
     for (int64_t lane = 0; lane < count; ++lane) step(row, lane);
   }

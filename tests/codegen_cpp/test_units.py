@@ -25,7 +25,7 @@ def test_every_function_is_in_one_unit() -> None:
     functions = [function(f"f{k}", 10 + k % 90, headers[k % len(headers)]) for k in range(200)]
     for count in (1, 2, 16):
         parts = units(functions, cores(count))
-        assert 1 < len(parts) <= 2 * count
+        assert (len(parts) == 1) == (count == 1) and len(parts) <= 2 * count
         assert sorted(f for part in names(parts) for f in part) == sorted(f.name for f in functions)
 
 
@@ -39,7 +39,7 @@ def test_functions_of_one_template_stand_together() -> None:
     kinds = [("conv.h",), ("winograd.h",), ()]
     functions = [function(f"f{k}", 40, *kinds[k % 3]) for k in range(60)]
     parts = units(functions, cores(2))
-    assert len(parts) == 4
+    assert 2 <= len(parts) <= 4
     for header in ("conv.h", "winograd.h"):
         assert sum(any(header in f.headers for f in part) for part in parts) <= 2
 
@@ -47,4 +47,12 @@ def test_functions_of_one_template_stand_together() -> None:
 def test_units_cost_about_the_same() -> None:
     functions = [function(f"f{k}", 60) for k in range(100)]
     spent = [sum(map(cost, part)) for part in units(functions, cores(2))]
-    assert len(spent) == 4 and max(spent) < 1.2 * min(spent)
+    assert len(spent) in (2, 4) and max(spent) < 1.2 * min(spent)
+
+
+def test_no_unit_takes_what_others_left() -> None:
+    """A template whose first use costs most of a unit's time, on more cores than there is work for."""
+    functions = [function(f"f{k}", 20, "conv.h") for k in range(60)]
+    for count in (2, 8, 64):
+        parts = units(functions, cores(count))
+        assert len(parts) > 1 and max(map(len, parts)) <= -(-60 // len(parts)) + 1
