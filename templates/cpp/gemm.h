@@ -154,7 +154,8 @@ GC_NOINLINE gc_grid gc_cut(int64_t m, int64_t n, int64_t threads, int64_t tile_c
     int64_t columns = threads / rows;
     int64_t block_m = gc_ceil_div(m, rows), block_n = gc_round_up(gc_ceil_div(n, columns), tile_columns / 2);
     int64_t ragged = block_m % GC_TILE_ROWS;
-    int64_t padded_m = block_m - ragged + (ragged & 8) + 4 * ((ragged >> 2 & 1) + (ragged >> 1 & 1) + (ragged & 1));
+    int64_t few = ragged & 7;
+    int64_t padded_m = block_m - few + (few ? gc_max_of<int64_t>(4, few) : 0);
     int64_t cost = padded_m * block_n + 8 * padded_m + (packed ? 1 : 12) * block_n;
     if (cost < least) best = {rows, columns}, least = cost;
   }

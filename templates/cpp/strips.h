@@ -50,7 +50,9 @@ GC_INLINE gc_strip_blocks gc_strip_blocks_of(int64_t rows, int64_t columns, int6
   constexpr int64_t R = GC_TILE_ROWS, W = GC_TILE_VECTORS * GC_LANES(T), L2 = GC_RIGHT_BYTES / (int64_t)sizeof(T);
   const int64_t deep = gc_max_of<int64_t>(1, gc_blocks_of<T>(depth).depth);
   const bool whole = depth <= deep;
-  const int64_t strips = gc_max_of<int64_t>(1, L2 * 3 / 8 / deep / R);
+  // A B that is packed for each block of rows anew asks for more of them.
+  const int64_t room = whole || gc_is_packed<Right> ? L2 * 3 / 8 : GC_WEIGHT_BYTES / (int64_t)sizeof(T);
+  const int64_t strips = gc_max_of<int64_t>(1, room / deep / R);
   int64_t panels = gc_is_packed<Right> ? gc_ceil_div(columns, W) : gc_max_of<int64_t>(1, L2 / deep / W);
   if (!whole) panels = gc_min_of(panels, GC_SUMS(T) / (strips * R * W));
   return {deep, gc_even_block(rows, strips * R, R), gc_even_block(columns, panels * W, W),
