@@ -146,8 +146,8 @@ struct gc_grid {
 };
 
 // The cut for `threads` blocks whose largest block costs least: tiles of work, a tile of fewer rows than four taking as
-// long as one of four, and the operands to bring in; a packed one lies ready.
-GC_NOINLINE gc_grid gc_cut(int64_t m, int64_t n, int64_t threads, int64_t tile_columns, bool packed) {
+// long as one of four, and the operands to bring in.
+GC_NOINLINE gc_grid gc_cut(int64_t m, int64_t n, int64_t threads, int64_t tile_columns) {
   gc_grid best = {1, 1};
   int64_t least = INT64_MAX;
   for (int64_t rows = 1; rows <= threads; ++rows) {
@@ -156,7 +156,7 @@ GC_NOINLINE gc_grid gc_cut(int64_t m, int64_t n, int64_t threads, int64_t tile_c
     int64_t ragged = block_m % GC_TILE_ROWS;
     int64_t few = ragged & 7;
     int64_t padded_m = block_m - few + (few ? gc_max_of<int64_t>(4, few) : 0);
-    int64_t cost = padded_m * block_n + 8 * padded_m + (packed ? 1 : 12) * block_n;
+    int64_t cost = padded_m * block_n + 8 * (padded_m + block_n);
     if (cost < least) best = {rows, columns}, least = cost;
   }
   return best;
@@ -204,14 +204,14 @@ GC_NOINLINE void gc_contract_share(gc_scratch_view team, int64_t me, int64_t thr
 
 // `count` products of one shape. operands(index, run) calls run(left, right, finish) for product number `index`. In a
 // team (team.h) all threads call it: each computes its blocks of C, and none waits for the others.
-template <class T, bool Packed = false, class Operands>
+template <class T, class Operands>
 void gc_contract_many(int64_t count, int64_t m, int64_t n, int64_t k, const Operands& operands) {
   const bool in_team = gc_in_team;
   const double work = (double)count * m * n * k;
   const int64_t worth = gc_max_of<int64_t>(1, (int64_t)(work / 1e4));
   const int64_t threads = in_team ? gc_min_of<int64_t>(omp_get_num_threads(), worth) : gc_threads_for(work);
   const int64_t each = count > 0 ? gc_ceil_div(threads, gc_min_of(count, threads)) : 1;
-  const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T), Packed);
+  const gc_grid grid = gc_cut(m, n, each, GC_TILE_VECTORS * GC_LANES(T));
   const gc_scratch_view team = gc_scratch_now;
   if (in_team) {
     const int64_t me = omp_get_thread_num();
@@ -224,7 +224,7 @@ void gc_contract_many(int64_t count, int64_t m, int64_t n, int64_t k, const Oper
 
 template <class T, class Left, class Right, class Epilogue>
 void gc_contract(int64_t m, int64_t n, int64_t k, const Left& left, const Right& right, const Epilogue& epilogue) {
-  gc_contract_many<T, gc_is_packed<Right>>(1, m, n, k, [&](int64_t, const auto& run) {
+  gc_contract_many<T>(1, m, n, k, [&](int64_t, const auto& run) {
     run(left, right, [&](int64_t row, int64_t rows, int64_t col, int64_t columns, const T* sums, int64_t sums_row) {
       for (int64_t i = 0; i < rows; ++i) epilogue(row + i, col, columns, sums + i * sums_row);
     });

@@ -135,7 +135,7 @@ void gc_packets(int64_t batch, int64_t m, int64_t n, int64_t k, gc_matrix<T, A> 
 template <class T, class A, class B, class Epilogue>
 void gc_packets_packed(int64_t m, int64_t n, int64_t k, gc_matrix<T, A> a, const T* packed, const Epilogue& epilogue) {
   const int64_t packets = gc_ceil_div(k, 4 / (int64_t)sizeof(A));
-  gc_contract_many<T, true>(1, m, n, packets, [&](int64_t, const auto& run) {
+  gc_contract_many<T>(1, m, n, packets, [&](int64_t, const auto& run) {
     run(gc_packet_rows<T, A>{a.data, a.row_stride, a.col_stride, k},
         gc_packed<T, gc_packet_reads<A>>{packed, packets, n},
         [&](int64_t row, int64_t rows, int64_t col, int64_t columns, const T* sums, int64_t sums_row) {
