@@ -33,17 +33,19 @@ def softsign(builder: Builder, x: Value) -> Value:
 def _with_slope(builder: Builder, result: Value, x: Value, slope: Value) -> Value:
     """The result, and its derivative `slope` in one piece.
 
-    A slope is written so that it shares no costly value with the result: the backward pass then keeps x alone.
+    A slope shares what is costly with the result and is written before it, as its operand's first reader: where a
+    contraction's epilogue makes x, it makes both, and the backward pass keeps the slope in the place of x.
     """
     return builder.with_gradient(result, x, slope, scaled=True)
 
 
 def gelu(builder: Builder, x: Value) -> Value:
     """Return x Φ(x) with Φ by the error function (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
-    share = builder.mul(builder.add(builder.erf(builder.mul(x, math.sqrt(0.5))), 1.0), 0.5)
-    mirrored = builder.mul(builder.sub(1.0, builder.erf(builder.mul(x, -math.sqrt(0.5)))), 0.5)
-    density = builder.mul(builder.exp(builder.mul(builder.mul(x, x), -0.5)), 1 / math.sqrt(2 * math.pi))
-    return _with_slope(builder, builder.mul(x, share), x, builder.add(mirrored, builder.mul(x, density)))
+    twice = builder.add(builder.erf(builder.mul(x, math.sqrt(0.5))), 1.0)
+    density = builder.mul(builder.exp(builder.mul(builder.mul(x, x), -0.5)), math.sqrt(2 / math.pi))
+    # A sum of one product only: which of two a compiler adds unrounded would depend on what else reads them.
+    slope = builder.mul(builder.add(twice, builder.mul(x, density)), 0.5)
+    return _with_slope(builder, builder.mul(x, builder.mul(twice, 0.5)), x, slope)
 
 
 def tanh_gelu(builder: Builder, x: Value) -> Value:
@@ -51,12 +53,12 @@ def tanh_gelu(builder: Builder, x: Value) -> Value:
     square = builder.mul(x, x)
     cube = builder.mul(square, x)
     inner = builder.mul(builder.add(x, builder.mul(cube, 0.044715)), math.sqrt(2 / math.pi))
-    result = builder.mul(builder.mul(x, 0.5), builder.add(builder.tanh(inner), 1.0))
     # (1 + tanh(u)) / 2 is the logistic function of 2 u.
     share = builder.sigmoid(builder.mul(inner, 2.0))
     steepness = builder.mul(builder.add(builder.mul(square, 3 * 0.044715), 1.0), math.sqrt(8 / math.pi))
     rise = builder.mul(builder.mul(builder.mul(share, builder.sub(1.0, share)), steepness), x)
-    return _with_slope(builder, result, x, builder.add(share, rise))
+    slope = builder.add(share, rise)
+    return _with_slope(builder, builder.mul(x, share), x, slope)
 
 
 def elu(builder: Builder, x: Value, alpha: float) -> Value:

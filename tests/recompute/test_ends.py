@@ -8,7 +8,7 @@ import torch
 import graphc as mx
 from graphc.driver.compile import Options, compile, lower
 from graphc.ir.graph import Graph
-from graphc.ir.kernel import Access
+from graphc.ir.kernel import Access, Compute
 from graphc.ir.program import Program, Role
 from graphc.optimizer import SGD
 from graphc.passes.fusion import FusionOptions, fuse, fuse_lean
@@ -66,6 +66,20 @@ def stored_together(program: Program) -> int:
         }
         count += kernel.anchor is not None and len(written) > 1
     return count
+
+
+def test_a_slope_is_made_with_the_result() -> None:
+    """The epilogue that makes a GELU's operand makes its derivative too: one error function a layer."""
+    program = fuse(optimized(blocks(gelu)), EAGER)
+    kernels = [program.kernels[step.kernel] for step in program.steps]
+    found = [
+        kernel
+        for kernel in kernels
+        for nest in kernel.nests
+        for statement in nest.body
+        if isinstance(statement, Compute) and statement.operation == "erf"
+    ]
+    assert len(found) == BLOCKS and all(kernel.anchor is not None for kernel in found)
 
 
 @pytest.mark.parametrize("activation", [gelu, swish, scaled_swish])

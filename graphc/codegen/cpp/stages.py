@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from graphc.codegen.cpp.costs import KEEP_COST, statement_cost
 from graphc.codegen.cpp.nests import Analysis
 from graphc.ir.kernel import Compute, Nest, Random
+from graphc.primitives import primitive
 from graphc.types import DType
 
 LONGEST_CHAIN = 24  # additions that a stage does one after another
@@ -36,6 +37,7 @@ def stages(nest: Nest, analysis: Analysis, wanted: Iterable[str]) -> tuple[tuple
         if cost >= DEAR and length > LONGEST_CHAIN and length > cost:
             number, length = number + 1, cost
         stage[statement.name], chain[statement.name] = number, length
+    _move_products(stage, nest, analysis)
     last = max(stage.values(), default=0)
     kept: list[list[str]] = [[] for _ in range(last)]
     again: dict[str, float] = {}
@@ -53,6 +55,22 @@ def stages(nest: Nest, analysis: Analysis, wanted: Iterable[str]) -> tuple[tuple
             kept[number].append(name)
             again[name] = 1.0
     return tuple(map(tuple, kept))
+
+
+def _move_products(stage: dict[str, int], nest: Nest, analysis: Analysis) -> None:
+    """Put what a sum of a later stage reads into that stage: a product is added up unrounded there, as in one loop."""
+    readers: dict[str, list[Compute]] = {}
+    for statement in nest.body:
+        if isinstance(statement, Compute) and statement.name in stage:
+            for name in analysis.reads(statement):
+                readers.setdefault(name, []).append(statement)
+    for name in reversed(stage):
+        statement = analysis.definitions[name]
+        if not isinstance(statement, Compute) or statement_cost(statement) >= DEAR:
+            continue
+        summed = any(primitive(reader.operation).rounded for reader in readers.get(name, ()))
+        if summed and not primitive(statement.operation).rounded:
+            stage[name] = max(stage[name], min(stage[reader.name] for reader in readers[name]))
 
 
 def _is_stored(name: str, nest: Nest, analysis: Analysis) -> bool:
