@@ -304,7 +304,8 @@ void gc_winograd_block(const gc_conv_shape& s, const gc_winograd_plan& p, int64_
 
 // ---- threads ----
 
-// Blocks of tiles are shared out, and few of them also by outputs: block(tile, tiles, first output, last output).
+// Blocks of tiles are shared out, those of so few tiles that reading the weights costs most by outputs: block(tile,
+// tiles, first output, last output).
 template <class T, class Block>
 void gc_winograd_share(const gc_conv_shape& s, const gc_winograd_plan& p, int64_t outputs, const Block& block) {
   constexpr int64_t W = GC_TILE_VECTORS * GC_LANES(T);
@@ -313,7 +314,8 @@ void gc_winograd_share(const gc_conv_shape& s, const gc_winograd_plan& p, int64_
   const int64_t panels = gc_ceil_div(outputs, W);
   int64_t threads = gc_threads_for((double)tiles * GC_POINTS * s.in_channels * outputs);
   int64_t blocks = gc_ceil_div(tiles, p.tiles), parts = 1;
-  if (blocks < threads) parts = gc_min_of(panels, gc_ceil_div(threads, gc_max_of<int64_t>(1, blocks)));
+  if (blocks < threads && tiles >= 20 * threads) blocks = threads;
+  else if (blocks < threads) parts = gc_min_of(panels, gc_ceil_div(threads, gc_max_of<int64_t>(1, blocks)));
   else blocks = gc_min_of(tiles, gc_round_up(blocks, threads));
   threads = gc_min_of(threads, blocks * parts);
   const gc_scratch_view team = gc_scratch_now;
