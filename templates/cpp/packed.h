@@ -3,17 +3,18 @@
 //   gc_pack_right<float>(K, N, gc_matrix-like data and strides, out);   out: K * gc_round_up(N, lanes) elements
 //   gc_contract<float>(M, N, K, left, gc_packed<float>{out, K, N}, epilogue);
 //
-// Layout     blocks of k as gc_contract_region cuts them; in each block panels of two registers' width, the last of one
+// Layout     blocks of k; in each block panels of two registers' width, the last of one
 //            or two, each row by row with zeros beyond N: what a block of B would be packed to on each call.
 #ifndef GC_PACKED_H
 #define GC_PACKED_H
 
 #include "tile.h"
 
-// The depth of every block of k but the last.
+// The depth of every block of k but the last: nothing else of B waits in the workspace, so blocks are deep.
 template <class T>
 GC_INLINE int64_t gc_packed_depth(int64_t depth) {
-  return gc_blocks_of<T>(depth).depth;
+  const int64_t blocks = gc_max_of<int64_t>(1, gc_ceil_div(depth, GC_DEEPEST(T)));
+  return gc_max_of<int64_t>(1, gc_ceil_div(depth, blocks));
 }
 
 template <class T, int Reads = GC_ROWS>

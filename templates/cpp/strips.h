@@ -48,7 +48,7 @@ struct gc_strip_blocks {
 template <class T, class Right>
 GC_INLINE gc_strip_blocks gc_strip_blocks_of(int64_t rows, int64_t columns, int64_t depth) {
   constexpr int64_t R = GC_TILE_ROWS, W = GC_TILE_VECTORS * GC_LANES(T), L2 = GC_RIGHT_BYTES / (int64_t)sizeof(T);
-  const int64_t deep = gc_max_of<int64_t>(1, gc_blocks_of<T>(depth).depth);
+  const int64_t deep = gc_is_packed<Right> ? gc_packed_depth<T>(depth) : gc_blocks_of<T>(depth).depth;
   const bool whole = depth <= deep;
   // A B that is packed for each block of rows anew asks for more of them.
   const int64_t room = whole || gc_is_packed<Right> ? L2 * 3 / 8 : GC_WEIGHT_BYTES / (int64_t)sizeof(T);
