@@ -109,3 +109,5 @@ def test_windows_in_very_short_rows_are_stored_as_whole_vectors() -> None:
     generated = generate(fuse(pooled(8, 8, 2, 2, 0, 40)))
     text = dict(generated.files)[f"{generated.name}.cpp"]
     assert "* 16 + 15] = " in text and "[i0 * 16 + i1 * 8" not in text
+    # Forward too: no thread's rows lie between another's.
+    assert "max_pool[i0 * 4 + 3] = " in text and "max_pool[i0 * 4 + i1]" not in text

@@ -22,7 +22,7 @@ from graphc.codegen.cpp.ranges import resolve, split_ranges
 from graphc.codegen.cpp.short_rows import ROW_BLOCK, ShortRows, short_rows
 from graphc.codegen.cpp.stages import stages
 from graphc.codegen.cpp.target import CpuTarget
-from graphc.codegen.cpp.unroll import interleaved_axes, interleaved_axis, unroll, unroll_window
+from graphc.codegen.cpp.unroll import interleaved_axes, unroll, unroll_window
 from graphc.ir.kernel import (
     Affine,
     Axis,
@@ -287,8 +287,10 @@ def shape_nest(nest: Nest, target: CpuTarget) -> Nest:
         return nest
     window = unroll_window(nest, vector)
     if window is not None:
-        inner = interleaved_axis(window, vector)
-        return merge_axes(prune_guards(window) if inner is None else resolve(unroll(window, inner)))
+        inner = interleaved_axes(window, vector)
+        for axis in inner:
+            window = unroll(window, axis)
+        return merge_axes(resolve(window) if inner else prune_guards(window))
     axes = interleaved_axes(nest, vector)
     for axis in axes:
         nest = unroll(nest, axis)

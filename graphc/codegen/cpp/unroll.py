@@ -52,7 +52,7 @@ def interleaved_axes(nest: Nest, vector: str) -> tuple[Axis, ...]:
 
 
 def _filling(nest: Nest, store: Store, vector: str) -> tuple[Axis, ...]:
-    """Several parallel axes whose values are all places of a store between two of the vector axis."""
+    """The parallel axes whose values are all places of a store between two of the vector axis."""
     (index,) = store.index
     stride = index.stride(vector)
     if not isinstance(stride, int) or stride not in (4, 8, LARGEST_GROUP) or nest.reductions:
@@ -68,7 +68,7 @@ def _filling(nest: Nest, store: Store, vector: str) -> tuple[Axis, ...]:
             return ()
         place *= axis.extent
     stores = sum(isinstance(statement, Store) for statement in nest.body)
-    fills = place == stride and len(inside) > 1 and stores * stride <= 2 * LARGEST_GROUP
+    fills = place == stride and stores * stride <= 2 * LARGEST_GROUP
     return tuple(axis for _, axis in inside) if fills else ()
 
 
