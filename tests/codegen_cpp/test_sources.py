@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from graphc.codegen.cpp import CpuTarget, generate
+from graphc.cpu_target import detect
 from graphc.ir.kernel import Kernel
 from graphc.runtime.toolchain import find_toolchain
 from support import cpp_cases as c
@@ -56,7 +57,7 @@ def source_of_all(kernels: list[Kernel]) -> str:
 
 def test_large_programs_become_units_that_agree_with_one() -> None:
     cases = [c.layer_norm(5, 20 + k, f"norm_{k}") for k in range(30)]
-    native = Native(joined([case.kernel for case in cases]))
+    native = Native(joined([case.kernel for case in cases]), replace(detect(), cores=4))
     units = [name for name, _ in native.generated.files if name.endswith(".cpp")]
     assert len(units) > 2 and [unit for unit, _ in native.generated.labels] == units
     check(native, cases)

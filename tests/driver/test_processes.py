@@ -57,8 +57,10 @@ assert right()
     )
 
 
+# The least of some counts: a thread that has done its work may still be on its way out.
 THREADS = """
-print(len(os.listdir("/proc/self/task")))
+import time
+print(min(len(os.listdir("/proc/self/task")) for _ in range(10) if time.sleep(0.02) is None))
 print(expected.flatten().view(torch.int32).tolist())
 """
 
