@@ -21,18 +21,23 @@ class Compilers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
-        self._stopped = False
+        self._failure: BaseException | None = None
 
     @contextmanager
     def all_or_none(self) -> Iterator[None]:
-        """What runs is ended, and nothing more started, when an exception passes: Ctrl-C, or one unit that failed."""
+        """What runs is ended, and nothing more started, when an exception passes: Ctrl-C, or one unit that failed.
+
+        The failures of those that were ended say nothing: the first one is raised in their place.
+        """
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             with self._lock:
-                self._stopped = True
+                first = self._failure = self._failure or error
                 for process in self._running:
                     _end(process)
+            if first is not error and isinstance(error, Exception):
+                raise first from None
             raise
 
     def run(
@@ -40,7 +45,7 @@ class Compilers:
     ) -> tuple[int, str]:
         """The exit code of a command and its errors; subprocess.TimeoutExpired when it takes too long."""
         with self._lock:
-            if self._stopped:
+            if self._failure is not None:
                 return -signal.SIGTERM, ""
             process = subprocess.Popen(
                 command,

@@ -129,7 +129,8 @@ def test_errors_are_relative_and_nan_is_infinite(benchmark: Any) -> None:
     assert error([np.array([np.inf])], [np.ones(1)], "whole") == math.inf
 
 
-def test_rows_and_peers_are_selected(benchmark: Any) -> None:
+def test_rows_and_peers_are_selected(benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the command sets it for its process
     cpu, peers = benchmark("cpu"), benchmark("harness.peers")
     assert [row.key for row in cpu.selected((), ("softmax (",))] == ["softmax"]
     assert {row.suite for row in cpu.selected(("training",), ())} == {"training"}

@@ -78,3 +78,8 @@ def test_errors_and_codes_come_back(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), compilers.all_or_none():
         raise ZeroDivisionError
     assert compilers.run(["true"], tmp_path, os.environ, 60)[0] != 0, "nothing starts any more"
+    # What was ended fails too, and that is not what went wrong; an interrupt stays one.
+    with pytest.raises(ZeroDivisionError), compilers.all_or_none():
+        raise ValueError("exit code -15")
+    with pytest.raises(KeyboardInterrupt), compilers.all_or_none():
+        raise KeyboardInterrupt
