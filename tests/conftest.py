@@ -65,3 +65,14 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             pytest.fail(difference, pytrace=False)
 
     return check
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A compile cache of the test's own, nothing in it."""
+    from graphc.runtime import cache
+
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path / "cache"))
+    cache._writable.cache_clear()
+    yield tmp_path / "cache"
+    cache._writable.cache_clear()

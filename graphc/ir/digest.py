@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from graphc.ir.graph import Graph, Value
 
@@ -15,14 +15,7 @@ def digest_text(graph: Graph) -> str:
     """
     lines: list[str] = [repr(graph.name)]
     definitions: dict[str, tuple[int, Value]] = {}
-    known: dict[Hashable, int] = {}
-
-    def number(item: Hashable) -> int:
-        found = known.get(item)
-        if found is None:
-            found = known[item] = len(known)
-            lines.append(f"{found} is {item!r}")
-        return found
+    number = numbering(lines)
 
     def defined(value: Value) -> str:
         definitions[value.name] = len(definitions), value
@@ -41,3 +34,17 @@ def digest_text(graph: Graph) -> str:
     updates = [(update.target, used(update.value)) for update in graph.updates]
     lines.append(f"{results} {graph.output_names} {updates}")
     return "\n".join(lines)
+
+
+def numbering(lines: list[str]) -> Callable[[Hashable], int]:
+    """Numbers for items that repeat; `lines` says once what each stands for."""
+    known: dict[Hashable, int] = {}
+
+    def number(item: Hashable) -> int:
+        found = known.get(item)
+        if found is None:
+            found = known[item] = len(known)
+            lines.append(f"{found} is {item!r}")
+        return found
+
+    return number

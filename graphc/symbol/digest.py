@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphc.ir.digest import numbering
 from graphc.operators import BUILT_IN
 from graphc.symbol.hints import read_dtype, read_shape
 from graphc.symbol.node import SymbolNode, topological
@@ -23,15 +24,7 @@ def digest_text(
     types = sorted((key, read_dtype(value, key).value) for key, value in (dtypes or {}).items())
     lines = [f"{known} {types} {symbol.name!r}"]
     numbers: dict[SymbolNode, int] = {}
-    texts: dict[str, int] = {}
-
-    def number(text: str) -> int:
-        """Of texts that repeat, such as parameters and file names."""
-        found = texts.get(text)
-        if found is None:
-            found = texts[text] = len(texts)
-            lines.append(f"{found} is {text}")
-        return found
+    number = numbering(lines)
 
     for node in topological(symbol.entries):
         operator = node.operator

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from graphc.diagnostics import Diagnostic, ToolchainError
 from graphc.driver import start, store, training
 from graphc.driver.compile import Options, compile
 from graphc.driver.executable import Executable
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, Value
 from graphc.operators.declare import Operator, declare
 from graphc.optimizer import SGD, Optimizer
 from graphc.primitives.builder import Builder
@@ -30,14 +29,6 @@ SHAPES = {"data": (4, 6), "softmax_label": (4,)}
 def net(hidden: int = 3, name: str = "fc") -> mx.Symbol:
     dense = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=hidden, name=name)
     return mx.sym.SoftmaxOutput(mx.sym.BatchNorm(dense, name="norm"), name="softmax")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path / "cache"))
-    cache._writable.cache_clear()
-    yield tmp_path / "cache"
-    cache._writable.cache_clear()
 
 
 def step_of(**changes: object) -> Executable:
@@ -56,7 +47,7 @@ def no_graph(*_: object, **__: object) -> Graph:
 
 
 def test_a_found_step_builds_no_graph_until_somebody_asks(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = step_of()
     with monkeypatch.context() as patch:
@@ -71,7 +62,7 @@ def test_a_found_step_builds_no_graph_until_somebody_asks(
 
 
 def test_a_found_program_with_constants_and_named_sizes(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = {"data": ("N", 6), "softmax_label": ("N",)}
     first = compile(net(), shapes=shapes)
@@ -89,8 +80,10 @@ def test_a_found_program_with_constants_and_named_sizes(
 
 
 def test_what_tells_two_models_apart() -> None:
-    def text(model: mx.Symbol, shapes: dict[str, object] = {}, dtypes: dict[str, object] = {}) -> str:  # noqa: B006
-        found = digest.digest_text(model, {**SHAPES, **shapes}, dtypes)
+    def text(
+        model: mx.Symbol, shapes: dict[str, object] | None = None, dtypes: dict[str, object] | None = None
+    ) -> str:
+        found = digest.digest_text(model, SHAPES | (shapes or {}), dtypes)
         assert found is not None
         return found
 
@@ -116,7 +109,7 @@ def test_what_tells_two_models_apart() -> None:
     ids=lambda changes: next(iter(changes)),
 )
 def test_other_options_are_another_program(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     step_of()
     monkeypatch.setattr("graphc.training.training_graph", no_graph)
@@ -143,7 +136,7 @@ def test_the_rate_is_an_input_of_every_optimizer(kind: type[Optimizer]) -> None:
     assert len({small.digest_text, *(one.digest_text for one in others)}) == 5
 
 
-def test_the_default_rate_is_the_optimizers_own(folder: Path) -> None:
+def test_the_default_rate_is_the_optimizers_own(empty_cache: Path) -> None:
     steps = [mx.training_step(net(), SGD(rate), shapes=SHAPES) for rate in (0.0, 0.5)]
     before = [torch.ones(3, 6), torch.ones(3, 6)]
     for step, weight in zip(steps, before, strict=True):
@@ -170,16 +163,16 @@ def test_what_is_not_graphcs_own_is_known_by_its_graph() -> None:
         assert torch.equal(compile(doubled, shapes={"data": (2,)})(data=x), 2 * x)
 
 
-def _double(builder: Builder, value: object) -> object:
-    return builder.add(value, value)  # type: ignore[arg-type]
+def _double(builder: Builder, value: Value) -> Value:
+    return builder.add(value, value)
 
 
 @pytest.mark.parametrize("damage", ["library gone", "record cut", "no value"])
-def test_a_damaged_start_is_made_again(folder: Path, damage: str) -> None:
+def test_a_damaged_start_is_made_again(empty_cache: Path, damage: str) -> None:
     expected = result(step_of())
-    (entry,) = folder.glob("start-*[!k]")
+    (entry,) = empty_cache.glob("start-*[!k]")
     if damage == "library gone":
-        for library in folder.glob("cpp-*/program.so"):
+        for library in empty_cache.glob("cpp-*/program.so"):
             library.unlink()
     elif damage == "record cut":
         (entry / cache.RECORD).write_text("{")
@@ -189,12 +182,12 @@ def test_a_damaged_start_is_made_again(folder: Path, damage: str) -> None:
     assert torch.equal(result(step_of()), expected)
 
 
-def test_a_disk_that_is_full_for_shortcuts_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_for_shortcuts_alone(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise ToolchainError(Diagnostic("G503", "no space left"))
 
     monkeypatch.setattr(store, "get_or_build", full)
-    assert result(step_of()).shape and not list(folder.glob("start-*"))
+    assert result(step_of()).shape and not list(empty_cache.glob("start-*"))
 
 
 PROGRAM = """
@@ -214,8 +207,8 @@ print(*(name for name in heavy if name in sys.modules))
 """
 
 
-def test_a_warm_start_imports_no_compiler(folder: Path) -> None:
-    environment = {**os.environ, "GRAPHC_CACHE_DIR": str(folder)}
+def test_a_warm_start_imports_no_compiler(empty_cache: Path) -> None:
+    environment = {**os.environ, "GRAPHC_CACHE_DIR": str(empty_cache)}
     command = [sys.executable, "-c", PROGRAM]
     cold, warm = (
         subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()

@@ -1,7 +1,9 @@
 """A container's quota of cores is found, and OpenMP kept within it."""
 
+import ctypes
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -76,7 +78,7 @@ def test_each_thread_is_kept_within_it_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(native, "core_quota", lambda: 2)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     library = OpenMP()
-    limit = native._thread_limit(library)  # type: ignore[arg-type]
+    limit = native._thread_limit(cast(ctypes.CDLL, library))
     assert limit is not None
     limit()
     found = [library.omp_get_max_threads()]
@@ -88,4 +90,4 @@ def test_each_thread_is_kept_within_it_once(monkeypatch: pytest.MonkeyPatch) -> 
     other.join()
     assert found == [2, 5, 2]
     monkeypatch.setattr(native, "core_quota", lambda: None)
-    assert native._thread_limit(library) is None  # type: ignore[arg-type]
+    assert native._thread_limit(cast(ctypes.CDLL, library)) is None

@@ -85,13 +85,9 @@ class LaneLoopPrinter(TurnedRowPrinter):
         tiles = self._declare_tiles(stores, lanes, rounded=lanes.count != count)
         v = lanes.variable
         with self.scope(), self._open_lanes(lanes, wanted):
-            self.define_vector(lanes)
-            self.define(self.needed(roots))
-            for number, store in enumerate(stores):
-                if number in tiles:
-                    self.out.line(f"{tiles[number][0]}[{v}] = {self._in_tile(store)};")
-                else:
-                    self.store(store)
+            self._lane_work(
+                lanes, roots, stores, {number: f"{tile}[{v}]" for number, (tile, _) in tiles.items()}
+            )
             yield
         for number, (tile, copy) in tiles.items():
             self.out.line(f"{copy}({self.start_of(stores[number], lanes.start)}, {tile}, {count});")
@@ -104,14 +100,20 @@ class LaneLoopPrinter(TurnedRowPrinter):
         slot, tiles = self.names.new("slot"), self.names.new("tiles")
         past = [stores[number] for number in streams]
         with self.scope(), self.open_streams(lanes, past, slot, tiles):
-            self.define_vector(lanes)
-            self.define(self.needed(roots))
-            for number, store in enumerate(stores):
-                if number in streams:
-                    self.out.line(f"{tiles}[{streams[number]}][{slot}] = {self._in_tile(store)};")
-                else:
-                    self.store(store)
+            self._lane_work(lanes, roots, stores, {n: f"{tiles}[{at}][{slot}]" for n, at in streams.items()})
             yield
+
+    def _lane_work(
+        self, lanes: Lanes, roots: Sequence[str], stores: Sequence[Store], places: Mapping[int, str]
+    ) -> None:
+        """What one lane computes and stores, some of it in `places` of local tiles."""
+        self.define_vector(lanes)
+        self.define(self.needed(roots))
+        for number, store in enumerate(stores):
+            if number in places:
+                self.out.line(f"{places[number]} = {self._in_tile(store)};")
+            else:
+                self.store(store)
 
     @contextmanager
     def _open_lanes(self, lanes: Lanes, wanted: Iterable[str]) -> Iterator[None]:
